@@ -1,4 +1,4 @@
-"""Django's command line for the project that the tests use, e.g. `python manage.py makemigrations`."""
+"""Django's command line, for the project that the tests use."""
 
 from __future__ import annotations
 
