@@ -1,0 +1,75 @@
+"""`manage.py check`: what is wrong with the settings, before a job finds out.
+
+| id | found |
+|---|---|
+| `django_dbq.E001` | `JOBS` is not a dict |
+| `django_dbq.E002` | a job's entry has the wrong shape |
+| `django_dbq.E003` | a task cannot be imported or called |
+| `django_dbq.E004` | a hook cannot be imported or called |
+| `django_dbq.E005` | a job has an unknown key |
+| `django_dbq.E006` | `DBQ` is wrong |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
+
+from django_dbq import settings as dbq_settings
+from django_dbq.exceptions import InvalidDeclaration, TaskNotFound, UnknownJobOption
+from django_dbq.rules.callables import function_at
+from django_dbq.rules.declarations import JobDeclaration, declared_jobs, parse
+
+
+def register_checks() -> None:
+    register(check_jobs)
+    register(check_settings)
+
+
+def check_jobs(**kwargs: Any) -> list[CheckMessage]:
+    """Every job is declared well, and its tasks and hooks are there."""
+    try:
+        jobs = declared_jobs()
+    except InvalidDeclaration as error:
+        return [Error(error.found, hint=error.hint, id="django_dbq.E001")]
+    return [message for name in jobs for message in _check_job(name, jobs[name])]
+
+
+def _check_job(name: str, entry: Any) -> list[CheckMessage]:
+    try:
+        declaration = parse(name, entry)
+    except UnknownJobOption as error:
+        return [Error(error.found, hint=error.hint, id="django_dbq.E005")]
+    except InvalidDeclaration as error:
+        return [Error(error.found, hint=error.hint, id="django_dbq.E002")]
+    return list(_check_functions(declaration))
+
+
+def _check_functions(declaration: JobDeclaration) -> Iterator[CheckMessage]:
+    for path in dict.fromkeys(declaration.tasks):
+        yield from _check_function(path, f"a task of job {declaration.name!r}", "django_dbq.E003")
+    for key, path in declaration.hooks.items():
+        yield from _check_function(path, f"the {key} of job {declaration.name!r}", "django_dbq.E004")
+
+
+def _check_function(path: str, role: str, check_id: str) -> Iterator[CheckMessage]:
+    try:
+        function_at(path)
+    except TaskNotFound as error:
+        yield Error(
+            f"{path!r}, {role}, cannot be called: {error.reason}.",
+            hint="Mend its dotted path in settings.JOBS.",
+            id=check_id,
+        )
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """`DBQ` has known keys with values that make sense."""
+    try:
+        dbq_settings.current()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="Mend settings.DBQ.", id="django_dbq.E006")]
+    return []

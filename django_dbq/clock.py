@@ -1,0 +1,50 @@
+"""What time it is. The one place of the package that reads a clock.
+
+Leases, heartbeats and due times are decided by one clock, the database's, because hosts disagree.
+Asking it for every statement would cost a round trip each time, so a `DatabaseClock` keeps the
+offset between it and this host, and `now` travels through the package as an argument that tests
+can move.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+
+from django.conf import settings
+from django.utils import timezone as django_timezone
+
+monotonic = time.monotonic
+
+
+def aware_now() -> datetime:
+    """This host's time, always aware, whatever USE_TZ says."""
+    now = django_timezone.now()
+    return django_timezone.make_aware(now) if django_timezone.is_naive(now) else now
+
+
+def as_stored(moment: datetime) -> datetime:
+    """`moment` in the form that Django's DateTimeField takes: naive local time without USE_TZ."""
+    return moment if settings.USE_TZ else django_timezone.make_naive(moment)
+
+
+class DatabaseClock:
+    """The database's time, computed from this host's and the difference last measured.
+
+    Accurate to half a round trip, which is far below the seconds that leases are made of.
+    """
+
+    def __init__(self, ask: Callable[[], datetime]) -> None:
+        self._ask = ask
+        self._offset = timedelta(0)
+
+    def synchronize(self) -> None:
+        """Ask the database once; raises what the database raises when it cannot be reached."""
+        before = datetime.now(timezone.utc)
+        answer = self._ask()
+        after = datetime.now(timezone.utc)
+        self._offset = answer - (before + (after - before) / 2)
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc) + self._offset

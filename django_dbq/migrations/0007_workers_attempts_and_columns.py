@@ -1,0 +1,168 @@
+"""What version 4 knows of a job: its owner, its token, its attempts.
+
+Every new column may be NULL or has a default in the database, so that 3.3 processes go on inserting
+and running jobs on this schema.
+
+Locks: PostgreSQL takes a brief ACCESS EXCLUSIVE lock and rewrites nothing; MariaDB and MySQL 8 add
+columns instantly; SQLite alters in place.
+"""
+
+from django.db import migrations, models
+
+import django_dbq.rules.identifiers
+from django_dbq.migrations._online import AddFieldWithDatabaseDefault, AddNullableField
+
+STATES = ("NEW", "READY", "PROCESSING", "STOPPING", "FAILED", "COMPLETE", "CANCELLED")
+
+
+class Migration(migrations.Migration):
+    dependencies = [("django_dbq", "0006_alter_job_state")]
+
+    operations = [
+        migrations.CreateModel(
+            name="WorkerProcess",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("hostname", models.CharField(max_length=255)),
+                ("pid", models.IntegerField()),
+                (
+                    "queues",
+                    models.JSONField(default=list, help_text="The queues it serves, in order."),
+                ),
+                ("started_at", models.DateTimeField()),
+                (
+                    "last_seen",
+                    models.DateTimeField(help_text="Its last heartbeat, on the database's clock."),
+                ),
+            ],
+            options={"verbose_name": "worker"},
+        ),
+        migrations.CreateModel(
+            name="Attempt",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("job_id", models.UUIDField(db_index=True)),
+                ("job_name", models.CharField(max_length=100)),
+                (
+                    "task",
+                    models.CharField(
+                        help_text="Dotted path of the task that was tried.", max_length=100
+                    ),
+                ),
+                (
+                    "number",
+                    models.SmallIntegerField(help_text="1 for the first try at this task."),
+                ),
+                (
+                    "exception",
+                    models.CharField(help_text="Dotted path of its class.", max_length=255),
+                ),
+                ("message", models.TextField(blank=True)),
+                ("traceback", models.TextField(blank=True)),
+                (
+                    "worker",
+                    models.CharField(blank=True, help_text="Host and process id.", max_length=255),
+                ),
+                ("worker_id", models.BigIntegerField(null=True)),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField()),
+            ],
+            options={"verbose_name": "failed attempt", "ordering": ("id",)},
+        ),
+        # New ids are ordered in time; nothing changes in the table.
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.AlterField(
+                    model_name="job",
+                    name="id",
+                    field=models.UUIDField(
+                        default=django_dbq.rules.identifiers.uuid7,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                migrations.AlterField(
+                    model_name="job",
+                    name="state",
+                    field=models.CharField(
+                        max_length=20,
+                        choices=[(state, state.capitalize()) for state in STATES],
+                        default="NEW",
+                        db_index=True,
+                    ),
+                ),
+            ]
+        ),
+        AddFieldWithDatabaseDefault(
+            model_name="job",
+            name="token",
+            field=models.IntegerField(
+                default=0,
+                help_text="Grows by one with each claim; every write of a held job names it.",
+            ),
+        ),
+        AddFieldWithDatabaseDefault(
+            model_name="job",
+            name="attempts",
+            field=models.SmallIntegerField(
+                default=0, help_text="Tries at the current task so far."
+            ),
+        ),
+        AddFieldWithDatabaseDefault(
+            model_name="job",
+            name="crashes",
+            field=models.SmallIntegerField(
+                default=0, help_text="How many workers died while they ran this job."
+            ),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="worker_id",
+            field=models.BigIntegerField(
+                help_text="The worker that holds or held it.", null=True
+            ),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="started_at",
+            field=models.DateTimeField(help_text="When a worker first took it.", null=True),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="finished_at",
+            field=models.DateTimeField(null=True),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="task_index",
+            field=models.SmallIntegerField(
+                help_text="The place of next_task in the job's list of tasks.", null=True
+            ),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="is_due",
+            field=models.BooleanField(
+                help_text="True once a worker has seen run_after pass; empty before.", null=True
+            ),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="gate",
+            field=models.SmallIntegerField(
+                help_text="Why the job may not run yet; empty when nothing is in its way.",
+                null=True,
+            ),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="concurrency_key",
+            field=models.CharField(max_length=100, null=True),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="group_id",
+            field=models.UUIDField(null=True),
+        ),
+    ]

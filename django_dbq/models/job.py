@@ -1,0 +1,334 @@
+"""The job: a row, what 3.3's users know of it, and the way it gets into the table."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Optional
+
+from django.conf import settings
+from django.db import OperationalError, connections, models, router
+from django.utils import timezone
+
+from django_dbq import settings as dbq_settings
+from django_dbq.clock import aware_now
+from django_dbq.exceptions import InvalidJob, LeaseLost, WorkspaceNotJSON
+from django_dbq.models.attempt import Attempt
+from django_dbq.models.indexes import CreatedIndex, HeldIndex, ReadyIndex, ScheduledIndex
+from django_dbq.models.worker import WorkerProcess
+from django_dbq.rules.callables import function_at
+from django_dbq.rules.declarations import JobDeclaration, declaration_of
+from django_dbq.rules.identifiers import uuid7
+from django_dbq.rules.states import HELD, WAITING, State
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_DELETE_JOBS_AFTER_HOURS = 24
+DELETED_AT_ONCE = 1_000  # rows in one transaction, so that pruning never holds others up for long
+SMALLEST_PRIORITY, LARGEST_PRIORITY = -32_768, 32_767
+
+# What only workers write. A `save()` elsewhere leaves these alone: an instance that was read before
+# a worker claimed the row would otherwise write back an older token, and the fence would be down.
+WRITTEN_BY_WORKERS = frozenset(
+    {"token", "attempts", "crashes", "worker_id", "started_at", "finished_at", "is_due"}
+)
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def due(self, moment: datetime) -> JobQuerySet:
+        """Jobs whose `run_after` is not ahead of `moment`."""
+        return self.filter(models.Q(run_after__isnull=True) | models.Q(run_after__lte=moment))
+
+    def to_process(self, queue_name: str) -> JobQuerySet:
+        """The jobs of a queue that may run now, best first, locked when evaluated.
+
+        Where the database locks rows, evaluate it in a transaction; a job that another
+        transaction has locked is left out.
+        """
+        features = connections[self.db].features
+        locked = self.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+        return locked.filter(
+            queue_name=queue_name, state__in=WAITING, gate__isnull=True
+        ).due(timezone.now())
+
+    def get_ready_or_none(self, queue_name: str, max_retries: int = 3) -> Optional[Job]:
+        """The next due job of a queue, locked for the caller's transaction, or None.
+
+        Tries again up to `max_retries` times after a deadlock or a lock that did not come.
+        """
+        for tries_left in range(max_retries, 0, -1):
+            try:
+                return self.to_process(queue_name).first()
+            except OperationalError as error:
+                logger.warning(
+                    "No job could be taken from queue %r (%s); trying again, %d tries left.",
+                    queue_name,
+                    error,
+                    tries_left,
+                )
+        return self.to_process(queue_name).first()
+
+    def bulk_create(self, objs: Iterable[Job], *args: Any, **kwargs: Any) -> list[Job]:
+        """Enqueue many jobs in as few statements as the database allows.
+
+        Creation hooks run, for each job and before anything is written. A job whose `next_task`
+        was filled in by hand is taken as it is, without its hook, as in 3.3.
+        """
+        jobs = [job for job in objs if job.next_task or job._make_ready_to_insert()]
+        for job in jobs:
+            job.workspace = {} if job.workspace is None else job.workspace
+            job.require_storable()
+        return super().bulk_create(jobs, *args, **kwargs)
+
+    def prunable(self, created_before: datetime) -> JobQuerySet:
+        """Finished jobs of that age, and those of vanished workers that were asked to stop."""
+        lease = dbq_settings.current().lease
+        living = WorkerProcess.objects.using(self.db).heard_since(aware_now() - lease)
+        abandoned = models.Q(state=State.STOPPING) & (
+            models.Q(worker_id__isnull=True) | ~models.Q(worker_id__in=list(living.values("pk")))
+        )
+        finished = models.Q(state__in=[State.COMPLETE, State.FAILED, State.CANCELLED])
+        return self.filter(finished | abandoned, created__lte=created_before)
+
+    def prune(self, created_before: datetime, *, limit: int) -> int:
+        """Delete up to `limit` prunable jobs and what was kept of their attempts."""
+        prunable = self.prunable(created_before)
+        ids = list(prunable.order_by("created").values_list("pk", flat=True)[:limit])
+        if not ids:
+            return 0
+        Attempt.objects.using(self.db).filter(job_id__in=ids).delete()
+        # Asked again: a person may have set one of them going since.
+        prunable.filter(pk__in=ids).order_by().delete()
+        return len(ids)
+
+    def delete_old(self, hours: Optional[float] = None) -> None:
+        """Delete finished jobs that were created more than `hours` (24 by default) ago.
+
+        STOPPING jobs that no live worker holds go too; waiting and running ones stay.
+        """
+        age = timedelta(hours=DEFAULT_DELETE_JOBS_AFTER_HOURS if hours is None else hours)
+        created_before = timezone.now() - age
+        logger.info("Deleting finished jobs created before %s", created_before.isoformat())
+        while self.prune(created_before, limit=DELETED_AT_ONCE) == DELETED_AT_ONCE:
+            pass
+
+
+class Job(models.Model):
+    """One piece of work with a list of tasks, run in order by any worker of its queue.
+
+    Creating the row enqueues the job: `Job.objects.create(name="my_job")`.
+    """
+
+    STATES = State
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    created = models.DateTimeField(auto_now_add=True)
+    modified = models.DateTimeField(auto_now=True)
+    name = models.CharField(max_length=100)
+    state = models.CharField(max_length=20, choices=State.choices, default=State.NEW)
+    next_task = models.CharField(max_length=100, blank=True)
+    workspace = models.JSONField(null=True)
+    queue_name = models.CharField(max_length=20, default="default")
+    priority = models.SmallIntegerField(default=0)
+    run_after = models.DateTimeField(null=True)
+
+    task_index = models.SmallIntegerField(
+        null=True, help_text="The place of next_task in the job's list of tasks."
+    )
+    token = models.IntegerField(
+        default=0, help_text="Grows by one with each claim; every write of a held job names it."
+    )
+    attempts = models.SmallIntegerField(default=0, help_text="Tries at the current task so far.")
+    crashes = models.SmallIntegerField(
+        default=0, help_text="How many workers died while they ran this job."
+    )
+    worker_id = models.BigIntegerField(null=True, help_text="The worker that holds or held it.")
+    started_at = models.DateTimeField(null=True, help_text="When a worker first took it.")
+    finished_at = models.DateTimeField(null=True)
+    is_due = models.BooleanField(
+        null=True, help_text="True once a worker has seen run_after pass; empty before."
+    )
+    gate = models.SmallIntegerField(
+        null=True, help_text="Why the job may not run yet; empty when nothing is in its way."
+    )
+    concurrency_key = models.CharField(max_length=100, null=True)  # noqa: DJ001 (NULL: no key)
+    group_id = models.UUIDField(null=True)
+
+    objects = models.Manager.from_queryset(JobQuerySet)()
+
+    # True on an instance that this process has claimed and not yet acknowledged.
+    is_held_here: ClassVar[bool] = False
+
+    class Meta:
+        ordering = ["-priority", "created"]
+        indexes = [
+            ReadyIndex(name="dbq_ready"),
+            ScheduledIndex(name="dbq_scheduled"),
+            HeldIndex(name="dbq_held"),
+            CreatedIndex(name="dbq_created"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.pk}, {self.state})"
+
+    # Into the table
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Insert the job, which enqueues it, or write what was changed.
+
+        A first save fills `next_task` and `workspace` and runs the creation hook. A later one
+        leaves alone what only workers write. In the hands of a worker that has lost the job it
+        raises LeaseLost and writes nothing.
+
+        Raises:
+            JobNotDeclared: (a KeyError) `settings.JOBS` has no such name.
+            WorkspaceNotJSON: (a TypeError) nothing was written.
+            InvalidJob: (a ValueError) a value does not fit its column; nothing was written.
+        """
+        if self._state.adding:
+            if not self._make_ready_to_insert():
+                return
+        elif kwargs.get("update_fields") is None and len(args) < 4:
+            kwargs["update_fields"] = self._fields_to_save()
+        self.require_storable()
+        super().save(*args, **kwargs)
+
+    def _make_ready_to_insert(self) -> bool:
+        """Fill in what a new job needs; False when its creation hook failed and that is logged."""
+        self.next_task, self.task_index = self.declaration.tasks[0], 0
+        self.workspace = self.workspace or {}
+        try:
+            self.run_creation_hook()
+        except Exception:
+            if dbq_settings.current().creation_hook_errors != "log":
+                raise
+            logger.exception("Job %r was not created: its creation hook raised.", self.name)
+            return False
+        return True
+
+    def _fields_to_save(self) -> set[str]:
+        fields = {field.name for field in self._meta.concrete_fields if not field.primary_key}
+        spared = WRITTEN_BY_WORKERS | ({"state"} if self.is_held_here else set())
+        return fields - spared - self.get_deferred_fields()
+
+    def _do_update(self, base_qs: Any, *args: Any) -> Any:
+        """Django's hook around the UPDATE of a save; in a worker's hands it is fenced."""
+        if not self.is_held_here:
+            return super()._do_update(base_qs, *args)  # type: ignore[misc]
+        fenced = base_qs.filter(token=self.token, state__in=HELD)
+        updated = super()._do_update(fenced, *args)  # type: ignore[misc]
+        if not updated:
+            raise LeaseLost(self.pk)
+        return updated
+
+    def require_storable(self) -> None:
+        """Raise InvalidJob or WorkspaceNotJSON unless every database can store this job."""
+        for name in ("name", "queue_name", "next_task"):
+            self._require_fitting_text(name)
+        if isinstance(self.priority, int) and not (
+            SMALLEST_PRIORITY <= self.priority <= LARGEST_PRIORITY
+        ):
+            raise InvalidJob(
+                "priority", f"{self.priority} is outside {SMALLEST_PRIORITY}…{LARGEST_PRIORITY}."
+            )
+        if (
+            settings.USE_TZ
+            and isinstance(self.run_after, datetime)
+            and timezone.is_naive(self.run_after)
+        ):
+            raise InvalidJob(
+                "run_after",
+                f"{self.run_after!r} has no time zone, and USE_TZ is on. Use an aware datetime, "
+                "as in timezone.now() + timedelta(hours=1).",
+            )
+        self.workspace_as_json()
+
+    def _require_fitting_text(self, name: str) -> None:
+        value = getattr(self, name)
+        longest = _LONGEST[name]
+        if isinstance(value, str) and len(value) > longest:
+            raise InvalidJob(
+                name, f"{value!r} has {len(value)} characters, and the column holds {longest}."
+            )
+
+    def workspace_as_json(self) -> str:
+        """The workspace as text; raises WorkspaceNotJSON when JSON cannot express it."""
+        if hasattr(self.workspace, "resolve_expression"):
+            return ""
+        try:
+            return json.dumps(self.workspace, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise WorkspaceNotJSON(self.name, str(error)) from error
+
+    # 3.3's methods: the job's list of tasks, and its hooks
+
+    @property
+    def declaration(self) -> JobDeclaration:
+        """What `settings.JOBS` says about this job now."""
+        return declaration_of(self.name)
+
+    def update_next_task(self) -> None:
+        """Move on to the following task of the list; after the last, `next_task` is empty."""
+        declaration = self.declaration
+        place = declaration.place_of(self.next_task, self.task_index)
+        following = declaration.after(place)
+        self.next_task = following or ""
+        self.task_index = place + 1 if following else None
+
+    def run_next_task(self) -> None:
+        """Call the next task with this job."""
+        function_at(self.next_task)(self)
+
+    def get_pre_task_hook_name(self) -> Optional[str]:
+        """The dotted path of the hook, or None."""
+        return self.declaration.pre_task_hook
+
+    def get_post_task_hook_name(self) -> Optional[str]:
+        """The dotted path of the hook, or None."""
+        return self.declaration.post_task_hook
+
+    def get_failure_hook_name(self) -> Optional[str]:
+        """The dotted path of the hook, or None."""
+        return self.declaration.failure_hook
+
+    def get_creation_hook_name(self) -> Optional[str]:
+        """The dotted path of the hook, or None."""
+        return self.declaration.creation_hook
+
+    def run_pre_task_hook(self) -> None:
+        """Call the hook with this job, if it has one."""
+        self._run_hook(self.get_pre_task_hook_name())
+
+    def run_post_task_hook(self) -> None:
+        """Call the hook with this job, if it has one."""
+        self._run_hook(self.get_post_task_hook_name())
+
+    def run_failure_hook(self, exception: BaseException) -> None:
+        """Call the hook with this job and what its task raised, if it has one."""
+        self._run_hook(self.get_failure_hook_name(), exception)
+
+    def run_creation_hook(self) -> None:
+        """Call the hook with this job, if it has one."""
+        self._run_hook(self.get_creation_hook_name())
+
+    def _run_hook(self, path: Optional[str], *args: object) -> None:
+        if path:
+            function_at(path)(self, *args)
+
+    @staticmethod
+    def get_queue_depths(
+        *, exclude_future_jobs: bool = False, using: Optional[str] = None
+    ) -> dict[str, int]:
+        """How many jobs wait in each queue; queues where none waits are left out."""
+        waiting = Job.objects.using(using or router.db_for_read(Job)).filter(state__in=WAITING)
+        if exclude_future_jobs:
+            waiting = waiting.due(timezone.now())
+        counts = waiting.order_by("queue_name").values_list("queue_name")
+        return dict(counts.annotate(models.Count("pk")))
+
+
+_LONGEST = {
+    name: Job._meta.get_field(name).max_length or 0 for name in ("name", "queue_name", "next_task")
+}

@@ -1,0 +1,1 @@
+"""Values and pure functions: what is decided here never touches a database."""

@@ -1,0 +1,25 @@
+"""From a declared dotted path to the function it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.utils.module_loading import import_string
+
+from django_dbq.exceptions import TaskNotFound
+
+
+def function_at(path: str) -> Callable[..., Any]:
+    """The function at a dotted path that `settings.JOBS` declares.
+
+    Raises TaskNotFound (an ImportError) when there is none, from whatever error its module raised
+    while it was imported: a task that cannot be imported is a failed job, not a dead worker.
+    """
+    try:
+        found = import_string(path)
+    except BaseException as error:
+        raise TaskNotFound(path, f"{type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise TaskNotFound(path, f"it is a {type(found).__name__}")
+    return found  # type: ignore[no-any-return]

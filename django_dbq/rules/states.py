@@ -1,0 +1,55 @@
+"""The states of a job and the steps between them.
+
+SQL guards are built from this table, and the diagram in the documentation is checked against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db.models import TextChoices
+
+
+class State(TextChoices):
+    """Where a job is in its life. The values are those of 3.3, and CANCELLED."""
+
+    NEW = "NEW"  # waits; none of its tasks has run
+    READY = "READY"  # waits; an earlier task of its list, or an earlier attempt, has run
+    PROCESSING = "PROCESSING"  # a worker holds it
+    STOPPING = "STOPPING"  # held, and its worker has been asked to exit
+    FAILED = "FAILED"
+    COMPLETE = "COMPLETE"
+    CANCELLED = "CANCELLED"
+
+
+# 3.3's documents say COMPLETED. Django refuses two names for one value inside the class body.
+State.COMPLETED = State.COMPLETE  # type: ignore[attr-defined]
+
+WAITING = (State.NEW, State.READY)
+HELD = (State.PROCESSING, State.STOPPING)
+FINAL = (State.COMPLETE, State.FAILED, State.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One arrow of the diagram: what a job may be before, and what it is after."""
+
+    sources: tuple[State, ...]
+    target: State
+
+
+TRANSITIONS = {
+    "claim": Transition(WAITING, State.PROCESSING),
+    "advance": Transition(HELD, State.READY),  # the next task of the list
+    "complete": Transition(HELD, State.COMPLETE),
+    "fail": Transition(HELD, State.FAILED),
+    "requeue": Transition(HELD, State.READY),  # a hook asked for another attempt
+    "stop": Transition((State.PROCESSING,), State.STOPPING),
+    "hand back": Transition(HELD, State.READY),  # claimed, not started
+    "rescue": Transition(HELD, State.READY),  # its worker is gone
+}
+
+
+def sql_list(states: tuple[State, ...]) -> str:
+    """The states as SQL literals, so that the planner can prove a partial index's predicate."""
+    return ", ".join(f"'{state.value}'" for state in states)

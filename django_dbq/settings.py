@@ -1,0 +1,71 @@
+"""The `DBQ` setting as a frozen, validated value; every default stands here.
+
+Read when used, never at import, so that `override_settings(DBQ=...)` works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    """What a project sets in `DBQ`, each key in upper case."""
+
+    rate_limit: float = 1
+    """Seconds between one job of a worker and its next; 0 for none. `--rate_limit` overrides it."""
+
+    creation_hook_errors: str = "raise"
+    """`"raise"`, or `"log"`: 3.3's way, which logs the error and drops the job in silence."""
+
+    lease: timedelta = timedelta(seconds=10)
+    """A worker that has sent no heartbeat for this long is taken for dead, and its jobs are given
+    to others. A timedelta, or a number of seconds."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rate_limit, bool) or not isinstance(self.rate_limit, (int, float)):
+            raise _wrong("RATE_LIMIT", self.rate_limit, "a number of seconds")
+        if not 0 <= self.rate_limit < float("inf"):
+            raise _wrong("RATE_LIMIT", self.rate_limit, "0 or a positive number of seconds")
+        if self.creation_hook_errors not in ("raise", "log"):
+            raise _wrong("CREATION_HOOK_ERRORS", self.creation_hook_errors, '"raise" or "log"')
+        if self.lease < timedelta(seconds=1):
+            raise _wrong("LEASE", self.lease, "a timedelta (or seconds) of at least one second")
+
+
+KNOWN_KEYS = tuple(field.name.upper() for field in fields(QueueSettings))
+
+
+def current() -> QueueSettings:
+    """The project's settings as they are now; raises ImproperlyConfigured when they are wrong."""
+    given = getattr(settings, "DBQ", {})
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured(f"settings.DBQ must be a dict, not {given!r}.")
+    unknown = sorted(str(key) for key in given if key not in KNOWN_KEYS)
+    if unknown:
+        raise ImproperlyConfigured(
+            f"settings.DBQ has unknown keys: {', '.join(unknown)}. "
+            f"The known ones are: {', '.join(KNOWN_KEYS)}."
+        )
+    values = {key.lower(): value for key, value in given.items()}
+    if "lease" in values:
+        values["lease"] = _duration("LEASE", values["lease"])
+    return QueueSettings(**values)
+
+
+def _duration(key: str, value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _wrong(key, value, "a timedelta or a number of seconds")
+    return timedelta(seconds=value)
+
+
+def _wrong(key: str, found: object, expected: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"settings.DBQ[{key!r}] must be {expected}, not {found!r}.")
