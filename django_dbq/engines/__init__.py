@@ -1,0 +1,27 @@
+"""One engine per database: the verbs by which workers take, hold and finish jobs."""
+
+from __future__ import annotations
+
+from django.db import connections
+
+from django_dbq.engines.base import Engine
+
+__all__ = ["Engine", "engine_for"]
+
+
+def engine_for(using: str) -> Engine:
+    """The engine for a database alias: the only place that asks which database this is."""
+    vendor = connections[using].vendor
+    if vendor == "postgresql":
+        from django_dbq.engines.postgresql import PostgreSQLEngine
+
+        return PostgreSQLEngine(using)
+    if vendor == "mysql":
+        from django_dbq.engines.mysql import MySQLEngine
+
+        return MySQLEngine(using)
+    if vendor == "sqlite":
+        from django_dbq.engines.sqlite import SQLiteEngine
+
+        return SQLiteEngine(using)
+    return Engine(using)

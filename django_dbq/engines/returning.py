@@ -1,0 +1,47 @@
+"""A claim in one statement, for the databases whose UPDATE returns rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django_dbq.engines.base import Engine
+from django_dbq.models import Job
+from django_dbq.rules.states import State
+
+
+class ReturningEngine(Engine):
+    """PostgreSQL and SQLite differ in how the best rows are chosen, and in nothing else here."""
+
+    claim_template: str  # around {best}, {table}, {changes} and {columns}
+
+    def _claim_from(
+        self, queue: str, limit: int, worker_id: int | None, now: datetime
+    ) -> list[Job]:
+        self._promote(queue, now)
+        parameters = {
+            "queue": queue,
+            "limit": limit,
+            "worker_id": worker_id,
+            "now": self._as_parameter(now),
+        }
+        claimed = Job.objects.using(self.using).raw(self.claim_statement, parameters)
+        return sorted(claimed, key=lambda job: (-job.priority, job.created))  # RETURNING has none
+
+    @property
+    def claim_statement(self) -> str:
+        """Takes the queue, the limit, the worker and the time; returns the claimed rows."""
+        ready = self.ready_in_queue.replace("%s", "%(queue)s")
+        return self.claim_template.format(
+            table=self.table,
+            columns=", ".join(field.column for field in Job._meta.concrete_fields),
+            best=(
+                f"SELECT id AS best_id FROM {self.table} WHERE {ready} "
+                "AND (run_after IS NULL OR run_after <= %(now)s) "
+                f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
+            ),
+            changes=(
+                f"state = '{State.PROCESSING.value}', token = token + 1, attempts = attempts + 1, "
+                "worker_id = %(worker_id)s, started_at = COALESCE(started_at, %(now)s), "
+                "finished_at = NULL, modified = %(now)s"
+            ),
+        )

@@ -1,0 +1,47 @@
+"""SQLite: one writer at a time, so that a single statement is all the locking a claim needs."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import DatabaseError, OperationalError
+
+from django_dbq.engines.returning import ReturningEngine
+
+logger = logging.getLogger(__name__)
+
+
+class SQLiteEngine(ReturningEngine):
+    claim_template = (
+        "UPDATE {table} SET {changes} WHERE id IN (SELECT best_id FROM ({best})) "
+        "RETURNING {columns}"
+    )
+
+    def require_ready(self) -> None:
+        super().require_ready()
+        self._write_ahead()
+
+    def _write_ahead(self) -> None:
+        """Let readers and the writer work side by side; a property of the file, kept in it.
+
+        A project that names a journal mode in OPTIONS["init_command"] (Django 5.1+) has decided;
+        then it stays.
+        """
+        options = self.connection.settings_dict.get("OPTIONS", {})
+        if "journal_mode" in options.get("init_command", "") or self.connection.is_in_memory_db():
+            return
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute("PRAGMA journal_mode = WAL")
+                (mode,) = cursor.fetchone()
+        except DatabaseError as error:
+            mode = str(error)
+        if mode != "wal":
+            logger.warning(
+                "SQLite keeps no write-ahead log here (%s): readers and the worker will wait "
+                "for each other.",
+                mode,
+            )
+
+    def is_contention(self, error: OperationalError) -> bool:
+        return any(word in str(error) for word in ("database is locked", "database table is locked"))

@@ -1,0 +1,132 @@
+"""What an attempt at a task can lead to.
+
+Running a job decides on an outcome and writes nothing; `worker/acknowledger.py` has it written.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Optional
+
+from django_dbq.rules.states import TRANSITIONS, State
+
+LONGEST_MESSAGE = 10_000  # characters; the end of a traceback tells more than its beginning
+LONGEST_TRACEBACK = 50_000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The story of one failed attempt, as it is kept."""
+
+    task: str
+    number: int
+    exception: str
+    message: str
+    traceback: str
+    started_at: datetime
+    finished_at: datetime
+
+    @classmethod
+    def of(
+        cls,
+        error: BaseException,
+        *,
+        task: str,
+        number: int,
+        started_at: datetime,
+        finished_at: datetime,
+    ) -> Failure:
+        """Tell the story of `error`, whatever it is: telling it never raises."""
+        kind = type(error)
+        lines = traceback.format_exception(kind, error, error.__traceback__)
+        return cls(
+            task=task,
+            number=number,
+            exception=f"{kind.__module__}.{kind.__qualname__}",
+            message=storable(_message_of(error))[:LONGEST_MESSAGE],
+            traceback=storable("".join(lines))[-LONGEST_TRACEBACK:],
+            started_at=started_at,
+            finished_at=finished_at,
+        )
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:  # a broken __str__ must not cost us the outcome
+        return f"(its message cannot be shown: {type(second).__name__})"
+
+
+def storable(text: str) -> str:
+    """`text` without what databases refuse in a text: NUL characters and lone surrogates."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one attempt; `changes` are the row's values that task and hooks changed."""
+
+    transition: ClassVar[str]
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def state(self) -> State:
+        """The state in which the job ends up."""
+        return TRANSITIONS[self.transition].target
+
+    @property
+    def failure(self) -> Optional[Failure]:
+        """The story to keep, if the attempt failed."""
+        return None
+
+    def values(self) -> dict[str, Any]:
+        """The columns that this outcome sets."""
+        return {"state": self.state, **self.changes}
+
+
+@dataclass(frozen=True)
+class Completed(Outcome):
+    """The last task of the list succeeded."""
+
+    transition = "complete"
+
+    def values(self) -> dict[str, Any]:
+        return {"next_task": "", "task_index": None, **super().values()}
+
+
+@dataclass(frozen=True)
+class Advanced(Outcome):
+    """A task succeeded, and another one follows."""
+
+    transition = "advance"
+
+    next_task: str = ""
+    task_index: Optional[int] = None
+
+    def values(self) -> dict[str, Any]:
+        place = {"next_task": self.next_task, "task_index": self.task_index, "attempts": 0}
+        return {**place, **super().values()}
+
+
+@dataclass(frozen=True)
+class Failed(Outcome):
+    """The task, or the hook before it, raised."""
+
+    transition = "fail"
+
+    story: Optional[Failure] = None
+
+    @property
+    def failure(self) -> Optional[Failure]:
+        return self.story
+
+
+@dataclass(frozen=True)
+class Requeued(Failed):
+    """The attempt failed, and a hook set the job back to READY: 3.3's way to try again."""
+
+    transition = "requeue"
