@@ -237,9 +237,13 @@ def run(kind: str, command: list[str]) -> int:
         environment = {**os.environ, "DBQ_TEST_DATABASE": kind}
         process = subprocess.Popen(command, env=environment)
         # Ctrl-C reaches the command by itself: it ends in its own way, and then we do.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        return process.wait()
+        on_int = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        on_term = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGINT, on_int)
+            signal.signal(signal.SIGTERM, on_term)
 
 
 def main() -> int:

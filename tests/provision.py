@@ -1,0 +1,73 @@
+"""What `make test` installs from the system for MariaDB: as root, on Debian and its kin, if at all.
+
+DBQ_TEST_INSTALL=0 forbids it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from tests import databases, servers
+
+
+def mariadb() -> None:
+    """Install what is missing for a run on MariaDB; what cannot be installed stays missing."""
+    if not may_install():
+        return
+    server_missing = (
+        not os.environ.get("DBQ_TEST_MARIADB_URL")
+        and databases.local_server("mariadb") is None
+        and servers.find_program("mariadbd", "mysqld") is None
+    )
+    if server_missing:
+        apt_install("mariadb-server")
+    if importlib.util.find_spec("MySQLdb") is None:
+        mysqlclient()
+
+
+def may_install() -> bool:
+    return (
+        os.environ.get("DBQ_TEST_INSTALL") != "0"
+        and os.geteuid() == 0
+        and shutil.which("apt-get") is not None
+    )
+
+
+def mysqlclient() -> None:
+    """Build mysqlclient, which most projects use, if there is a compiler; PyMySQL stands in."""
+    headers = Path(sysconfig.get_paths()["include"], "Python.h")
+    if shutil.which("gcc") is None or not headers.exists():
+        return
+    if apt_install("libmariadb-dev", "pkg-config"):
+        call(sys.executable, "-m", "pip", "install", "--quiet", "mysqlclient>=2.2.1,<3")
+
+
+def apt_install(*packages: str) -> bool:
+    install = ["apt-get", "install", "--yes", "--quiet=2", "--no-install-recommends", *packages]
+    # The list of packages may be missing or old: it is fetched only when the first try fails.
+    return call(*install) or (call("apt-get", "update", "--quiet=2") and call(*install))
+
+
+def call(*command: str) -> bool:
+    print("+", *command, flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        status = subprocess.call(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        print(f"  {error}", flush=True)
+        return False
+    if status:
+        print(f"  failed with status {status}", flush=True)
+    return status == 0
