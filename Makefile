@@ -18,7 +18,7 @@ ARGS ?=
 .PHONY: check-format check-lint check-types check-imports check-migrations check-docs
 
 help:  ## list these commands
-	@awk -F ':|##  *' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$NF }' $(MAKEFILE_LIST)
+	@awk '/^[a-z-]+:.*##/ { name = $$0; sub(/:.*/, "", name); sub(/.*##  */, ""); printf "  make %-12s %s\n", name, $$0 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run  ## see it work: the example fills an SQLite file with jobs and runs them
 	@$(BIN)/python -m example $(ARGS)
