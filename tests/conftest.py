@@ -11,7 +11,12 @@ from tests import databases
 
 
 def pytest_report_header() -> str:
-    return f"database: {databases.chosen()}"
+    kind = databases.chosen()
+    if kind != "mariadb":
+        return f"database: {kind}"
+    import MySQLdb
+
+    return f"database: {kind}, driver: {MySQLdb.__name__}"
 
 
 def pytest_unconfigure() -> None:

@@ -5,7 +5,7 @@ DBQ_TEST_INSTALL=0 forbids it.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -27,7 +27,7 @@ def mariadb() -> None:
     )
     if server_missing:
         apt_install("mariadb-server")
-    if importlib.util.find_spec("MySQLdb") is None:
+    if not is_installed("mysqlclient"):
         mysqlclient()
 
 
@@ -37,6 +37,15 @@ def may_install() -> bool:
         and os.geteuid() == 0
         and shutil.which("apt-get") is not None
     )
+
+
+def is_installed(distribution: str) -> bool:
+    # Not "can MySQLdb be imported": PyMySQL answers to that name too.
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def mysqlclient() -> None:
