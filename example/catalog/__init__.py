@@ -1,0 +1,1 @@
+"""What the jobs find out about a library of Python modules, and the pages that show it."""
