@@ -20,7 +20,7 @@ from example.screen import Screen
 from example.stop import StopRequest
 from example.worker import MANAGE, Worker
 
-SUMMARY_AFTER = timedelta(seconds=5)
+SUMMARY_AFTER_SECONDS = 5.0
 LOOK_EVERY_SECONDS = 0.2
 RATE_OVER_SAMPLES = 15  # three seconds: steady enough to read, young enough to be true
 SILENCE_SECONDS = 60.0  # without one finished job, while there are some to do
@@ -54,6 +54,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         type=int,
         default=min(os.cpu_count() or 1, 4),
         help="worker processes (default: one per core, four at most)",
+    )
+    parser.add_argument(
+        "--summary-after",
+        type=float,
+        default=SUMMARY_AFTER_SECONDS,
+        metavar="SECONDS",
+        help="when the summary is due (default: %(default).0f seconds from the start)",
     )
     return parser.parse_args(arguments)
 
@@ -125,9 +132,9 @@ def enqueue(options: argparse.Namespace, screen: Screen) -> bool:
     screen.step(
         "Jobs", f"{count:,} enqueued: one for each module of {settings.LIBRARY}", took(began)
     )
-    index.schedule_summary(SUMMARY_AFTER)
-    seconds = SUMMARY_AFTER.total_seconds()
-    screen.step("", f"1 scheduled: the summary, in {seconds:.0f} seconds or when all is read")
+    index.schedule_summary(timedelta(seconds=options.summary_after))
+    when = f"in {options.summary_after:.0f} seconds at the earliest, and after all others"
+    screen.step("", f"1 scheduled: the summary, {when}")
     return True
 
 
@@ -143,7 +150,7 @@ class Watch:
         self._last_progress = self._began
         self._samples: deque[tuple[float, int]] = deque(maxlen=RATE_OVER_SAMPLES)
         self._told: set[str] = set()
-        self._untold_lines: list[tuple[float, str]] = []
+        self._untold_lines: list[tuple[float, bool, str]] = []
 
     def until_all_is_done(self) -> None:
         while not self.is_over():
@@ -191,20 +198,24 @@ class Watch:
                 self.screen.complain(f"{failure.path}{line}  {failure.message}")
 
     def tell_what_worker_said(self, all_of_it: bool = False) -> None:
-        """Its warnings and errors, less those about jobs whose failure is told anyway.
+        """What it prints, and its warnings and errors.
 
-        A line about a failed job may be here before the failure hook's story is.
+        Less those about jobs whose failure is told anyway; the line about such a job may be here
+        before the failure hook's story is.
         """
         now = time.monotonic()
-        self._untold_lines += [(now, line) for line in self.worker.new_lines() if line]
+        self._untold_lines += [(now, *line) for line in self.worker.new_lines()]
         waiting = []
-        for heard, line in self._untold_lines:
-            if set(JOB_ID.findall(line)) & self._told:
+        for heard, is_complaint, line in self._untold_lines:
+            job_ids = set(JOB_ID.findall(line))
+            if job_ids & self._told:
                 continue
-            if JOB_ID.search(line) and now - heard < 1 and not all_of_it:
-                waiting.append((heard, line))
-            else:
+            if job_ids and now - heard < 1 and not all_of_it:
+                waiting.append((heard, is_complaint, line))
+            elif is_complaint:
                 self.screen.complain(f"worker: {line}")
+            else:
+                self.screen.step("", line)
         self._untold_lines = waiting
 
 
@@ -241,9 +252,8 @@ def tell_summary(screen: Screen) -> None:
 
     summary = Summary.objects.first()
     jobs, seconds = index.jobs_and_seconds()
-    screen.title(
-        f"{jobs:,} modules in {progress.duration(seconds)}, {jobs / max(seconds, 0.001):,.0f} jobs/s"
-    )
+    rate = jobs / max(seconds, 0.001)
+    screen.title(f"{jobs:,} modules in {progress.duration(seconds)}, {rate:,.0f} jobs/s")
     for label, number in (
         ("lines", summary.lines),
         ("classes", summary.classes),

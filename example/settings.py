@@ -31,11 +31,11 @@ JOBS = {
         "post_task_hook": "example.catalog.hooks.after_task",
         "failure_hook": "example.catalog.hooks.on_failure",
     },
-    # The short form: a list of tasks, no hooks.
-    "summarize": ["example.catalog.tasks.summarize"],
+    # One for all, scheduled: it counts what the others found.
+    "summarize": {"tasks": ["example.catalog.tasks.summarize"]},
 }
 
-# The default is one job a second and worker, which is kind to a small server; here we are in a hurry.
+# The default is one job a second for each worker: kind to a small server. We are in a hurry.
 DBQ = {"RATE_LIMIT": 0}
 
 # ----------------------------------------------------------------------- the example

@@ -11,11 +11,13 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
+from typing import TextIO
 
 from example.stop import StopRequest
 
 MANAGE = Path(__file__).resolve().parent / "manage.py"
 GRACE_SECONDS = 20.0  # for the running tasks; the longest module takes a second or two
+ASK_AGAIN_SECONDS = 1.5  # a worker takes signals that come sooner for one and the same wish
 LINES_KEPT = 20
 
 
@@ -27,14 +29,14 @@ class Worker:
         self.last_lines: deque[str] = deque(maxlen=LINES_KEPT)
         self.had_to_be_killed = False
         self._stop_request = stop_request
-        self._unread: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._unread: queue.SimpleQueue[tuple[bool, str]] = queue.SimpleQueue()
 
     def __enter__(self) -> Worker:
         self._process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
             # Ctrl-C reaches every process of the terminal's group. In a session of its own the
@@ -42,8 +44,15 @@ class Worker:
             start_new_session=True,
             env={**os.environ, "PYTHONIOENCODING": "utf-8", "EXAMPLE_LOG_LEVEL": "WARNING"},
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream, is_complaint), daemon=True)
+            for stream, is_complaint in (
+                (self._process.stdout, False),
+                (self._process.stderr, True),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,16 +69,17 @@ class Worker:
 
     def stop(self) -> None:
         """Have it finish its running tasks and go; when the stop is urgent, go at once."""
-        was_urgent = self._stop_request.is_urgent
         self._ask()
-        deadline = time.monotonic() + GRACE_SECONDS
+        asked_at = began = time.monotonic()
         while not self._is_gone_within(0.1):
-            if self._stop_request.is_urgent and not was_urgent:
-                was_urgent = True
+            now = time.monotonic()
+            if self._stop_request.is_urgent and now - asked_at > ASK_AGAIN_SECONDS:
                 self._ask()
-            if time.monotonic() > deadline:
+                asked_at = now
+            if now - began > GRACE_SECONDS:
                 self._kill()
-        self._reader.join(timeout=1)  # what it said last
+        for reader in self._readers:
+            reader.join(timeout=1)  # what it said last
 
     def _ask(self) -> None:
         if self.exit_code is None:
@@ -89,14 +99,16 @@ class Worker:
         else:
             self._process.kill()
 
-    def new_lines(self) -> list[str]:
-        """What it has said since the last call."""
+    def new_lines(self) -> list[tuple[bool, str]]:
+        """What it has said since the last call, each line with whether it is a complaint."""
         lines = []
         while not self._unread.empty():
             lines.append(self._unread.get())
         return lines
 
-    def _read(self) -> None:
-        for line in self._process.stdout:
-            self.last_lines.append(line.rstrip())
-            self._unread.put(line.rstrip())
+    def _read(self, stream: TextIO, is_complaint: bool) -> None:
+        with stream:
+            for line in stream:
+                if line.strip():
+                    self.last_lines.append(line.rstrip())
+                    self._unread.put((is_complaint, line.rstrip()))

@@ -47,5 +47,11 @@ def module_name(path: str) -> str:
     return ".".join(parts)
 
 
+def is_module(name: str) -> bool:
+    """Whether the library has a module of that dotted name."""
+    file = Path(settings.LIBRARY, *name.split("."))
+    return file.with_suffix(".py").is_file() or (file / "__init__.py").is_file()
+
+
 def top_level_name(path: str) -> str:
     return module_name(path).partition(".")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 # A definition can only stand in a block, so expressions, most of the tree, are never walked.
@@ -21,7 +21,13 @@ class Outline:
     """Absolute names of modules, each once, in alphabetical order."""
 
 
-def outline_of(tree: ast.Module, *, module: str, is_package: bool) -> Outline:
+def outline_of(
+    tree: ast.Module, *, module: str, is_package: bool, is_module: Callable[[str], bool]
+) -> Outline:
+    """The outline of `module`; `is_module` tells whether a dotted name is one of the library.
+
+    Without it nobody could say whether `from test import support` imports a module or a name.
+    """
     docstring = ast.get_docstring(tree) or ""
     outline = Outline(docstring=printable(docstring.partition("\n")[0]))
     imported = set()
@@ -34,8 +40,11 @@ def outline_of(tree: ast.Module, *, module: str, is_package: bool) -> Outline:
         elif isinstance(node, ast.Import):
             imported.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            imported.add(_imported_from(node, module, is_package))
-    outline.imports = sorted(imported - {""})
+            base = _imported_from(node, module, is_package)
+            if base:
+                submodules = (f"{base}.{alias.name}" for alias in node.names)
+                imported.update({base}, filter(is_module, submodules))
+    outline.imports = sorted(imported - {module})
     return outline
 
 

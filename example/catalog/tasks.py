@@ -46,7 +46,10 @@ def parse(job: Job) -> None:
         warnings.simplefilter("ignore")  # about the library's own doubtful escapes
         tree = ast.parse(source, filename=job.workspace["path"])
     outline = outline_of(
-        tree, module=job.workspace["module"], is_package=job.workspace["is_package"]
+        tree,
+        module=job.workspace["module"],
+        is_package=job.workspace["is_package"],
+        is_module=library.is_module,
     )
     job.workspace["outline"] = asdict(outline)
 

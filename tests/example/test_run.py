@@ -1,0 +1,228 @@
+"""`python -m example` as a person runs it: a process that starts a real worker process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests import databases
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEADLINE_SECONDS = 60
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(
+        databases.chosen() != "sqlite",
+        reason="the example has an SQLite file of its own: once is enough",
+    ),
+]
+
+
+class Run:
+    """One `python -m example`, with a database and a log of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = folder / "example.sqlite3"
+        self.log = folder / "worker.log"
+        self.output = folder / "output.txt"
+        self.environment = {
+            **os.environ,
+            "EXAMPLE_DATABASE": str(self.database),
+            "EXAMPLE_LOG": str(self.log),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        with self.output.open("w") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "example", "--summary-after", "0.5", *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def finish(self, *arguments: str) -> int:
+        return self.start(*arguments).wait(DEADLINE_SECONDS)
+
+    @property
+    def text(self) -> str:
+        return self.output.read_text()
+
+    @property
+    def worker_pid(self) -> int:
+        return int(re.search(r"process (\d+)", self.text)[1])
+
+    def ask(self, sql: str) -> list[tuple]:
+        with closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def states(self) -> dict[str, int]:
+        return dict(self.ask("SELECT state, COUNT(*) FROM django_dbq_job GROUP BY state"))
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+def eventually(condition, what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"never came: {what}"
+        time.sleep(0.05)
+
+
+def some_are_done(run: Run) -> bool:
+    try:
+        return run.states().get("COMPLETE", 0) >= 5
+    except sqlite3.OperationalError:  # the table is not there yet, or is being made
+        return False
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def started(run):
+    """A run over the whole standard library, in the middle of it."""
+    process = run.start()
+    try:
+        eventually(lambda: process.poll() is not None or some_are_done(run), "finished jobs")
+        assert process.poll() is None, run.text
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            os.kill(run.worker_pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_part_of_the_standard_library_is_indexed(run):
+    assert run.finish("json", "email", "concurrent") == 0, run.text
+
+    modules = run.ask("SELECT COUNT(*) FROM catalog_module")[0][0]
+    (summary,) = run.ask("SELECT modules, failures, unfinished FROM catalog_summary")
+    assert run.states() == {"COMPLETE": modules + 1}
+    assert summary == (modules, 0, 0)
+    assert run.ask("SELECT name FROM catalog_module WHERE path = 'json/__init__.py'") == [("json",)]
+    assert re.search(rf"{modules} modules in [\d.]+ s, [\d,]+ jobs/s", run.text)
+    assert f"{modules + 1} of {modules + 1} jobs (100%)" in run.text
+    assert "manage.py runserver" in run.text
+    assert not is_alive(run.worker_pid)
+    assert "\x1b" not in run.text
+
+
+def test_files_that_do_not_parse_end_failed_with_their_story_told(run, library):
+    assert run.finish("--library", str(library)) == 0, run.text
+
+    assert run.states() == {"COMPLETE": 5, "FAILED": 2}
+    failed = dict(run.ask("SELECT path, message FROM catalog_failure"))
+    assert sorted(failed) == ["broken.py", "coding.py"]
+    attempts = run.ask("SELECT exception, message FROM django_dbq_attempt")
+    assert sorted(message for _, message in attempts)[0].startswith("Missing parentheses")
+    assert "broken.py:2  Missing parentheses in call to 'print'" in run.text
+    assert "Traceback" not in run.text
+    assert "Traceback" in run.log.read_text()
+
+
+def test_what_the_library_cannot_parse_itself_fails_too(run):
+    """Its own bad files, where the Python that runs us has them."""
+    import sysconfig
+
+    data = Path(sysconfig.get_path("stdlib"), "test", "tokenizedata")
+    bad = sorted(file.name for file in data.glob("bad*.py")) if data.is_dir() else []
+    if not bad:
+        pytest.skip("this Python's standard library has no test/tokenizedata/bad*.py")
+
+    assert run.finish("--library", str(data)) == 0, run.text
+
+    failed = [path for (path,) in run.ask("SELECT path FROM catalog_failure ORDER BY path")]
+    assert [path for path in failed if path.startswith("bad")] == bad
+    assert run.states()["FAILED"] == len(failed)
+
+
+def test_a_second_run_begins_anew(run, library):
+    assert run.finish("--library", str(library)) == 0
+    before = run.states()
+
+    assert run.finish("--library", str(library)) == 0
+
+    assert run.states() == before
+    assert run.ask("SELECT COUNT(*) FROM catalog_summary") == [(1,)]
+
+
+def test_packages_are_taken_before_single_modules(run):
+    assert run.finish("--processes", "1", "json", "email", "abc", "ast") == 0, run.text
+
+    rows = run.ask(
+        "SELECT priority, workspace, started_at FROM django_dbq_job "
+        "WHERE name = 'index_module' ORDER BY started_at"
+    )
+    priorities = [priority for priority, _, _ in rows]
+    assert priorities == sorted(priorities, reverse=True)
+    assert {json.loads(workspace)["is_package"] for p, workspace, _ in rows if p} == {True}
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_it_stops_when_asked_and_leaves_the_rest_for_later(run, started, name):
+    started.send_signal(getattr(signal, name))
+
+    assert started.wait(DEADLINE_SECONDS) == 128 + getattr(signal, name)
+    assert "Traceback" not in run.text
+    assert re.search(r"Stopped, with [\d,]+ jobs left\. To go on with them: .*worker", run.text)
+    assert not is_alive(run.worker_pid)
+    assert set(run.states()) <= {"NEW", "READY", "COMPLETE", "FAILED"}  # nothing is held
+
+
+def test_a_worker_that_dies_is_told_of_and_the_run_fails(run, started):
+    os.kill(run.worker_pid, signal.SIGKILL)
+
+    assert started.wait(DEADLINE_SECONDS) == 1
+    assert "The worker died (ended by signal 9)" in run.text
+    assert str(run.log) in run.text
+    assert "Where to look next" not in run.text
+
+
+def test_a_worker_that_cannot_start_is_told_of_with_its_own_words(run, library):
+    assert run.finish("--library", str(library), "--processes", "-5") == 1
+
+    assert "The worker died" in run.text
+    assert "--processes" in run.text.split("It said last:")[1]
+
+
+def test_a_library_without_modules_is_no_library(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    assert run.finish("--library", str(tmp_path / "empty")) == 1
+    assert f"There is no Python file below {tmp_path / 'empty'}" in run.text
+
+
+def test_an_unknown_package_is_named(run):
+    assert run.finish("no_such_package") == 1
+    assert "There is no Python file of no_such_package below" in run.text
+
+
+def test_a_file_that_is_no_database_is_named(run):
+    run.database.write_text("not a database, but long enough to be taken for one " * 100)
+
+    assert run.finish("json") == 1
+    assert str(run.database) in run.text
+    assert "Traceback" not in run.text
