@@ -68,6 +68,7 @@ def mariadb(answers: Answers) -> Iterator[str]:
                 f"--datadir={data}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
+                "--force",  # whatever the name of this machine resolves to
             ],
             directory,
             account,

@@ -53,6 +53,5 @@ JOBS = {
     "leaves_transaction_open": {"tasks": ["tests.project.tasks.leave_transaction_open"]},
     "breaks_transaction": {"tasks": ["tests.project.tasks.break_transaction"]},
     "deletes_itself": {"tasks": ["tests.project.tasks.delete_own_job"]},
-    "missing_task": {"tasks": ["tests.project.tasks.no_such_function"]},
     "waits_for_file": {"tasks": ["tests.project.tasks.wait_for_file"]},
 }
