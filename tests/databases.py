@@ -34,7 +34,10 @@ URL_VARIABLES = {
 OLDEST_POSTGRESQL = 130000
 POSTGRESQL_SOCKETS = ("/var/run/postgresql/.s.PGSQL.5432", "/tmp/.s.PGSQL.5432")
 MARIADB_SOCKETS = ("/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")
-NO_SERVER = 69  # the exit status that says so: EX_UNAVAILABLE of sysexits.h
+
+# Exit statuses
+NO_SERVER = 69  # EX_UNAVAILABLE of sysexits.h
+INTERRUPTED = 130  # what shells say after Ctrl-C
 
 
 class NoServer(Exception):
@@ -234,16 +237,31 @@ def run(kind: str, command: list[str]) -> int:
     """Run a command with this database, and return its exit status."""
     with server(kind) as origin:
         print(f"{kind}: {origin}", file=sys.stderr, flush=True)
-        environment = {**os.environ, "DBQ_TEST_DATABASE": kind}
-        process = subprocess.Popen(command, env=environment)
-        # Ctrl-C reaches the command by itself: it ends in its own way, and then we do.
-        on_int = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        on_term = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        try:
-            return process.wait()
-        finally:
-            signal.signal(signal.SIGINT, on_int)
-            signal.signal(signal.SIGTERM, on_term)
+        process = subprocess.Popen(command, env={**os.environ, "DBQ_TEST_DATABASE": kind})
+        with signals_left_to(process):
+            process.wait()
+        return process.returncode
+
+
+@contextmanager
+def signals_left_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM let the process end in its own way, before we end ourselves."""
+    received = []
+
+    def pass_on(number: int, frame: object) -> None:
+        received.append(number)
+        if number == signal.SIGTERM:  # Ctrl-C has reached the process by itself
+            process.terminate()
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        process.wait()
+    if received:
+        raise KeyboardInterrupt
 
 
 def main() -> int:
@@ -264,6 +282,8 @@ def main() -> int:
     except NoServer as reason:
         print(f"{arguments.kind}: {reason}", file=sys.stderr)
         return NO_SERVER
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -16,15 +16,12 @@ from pathlib import Path
 
 from tests import databases, provision
 
-INTERRUPTED = 2  # pytest's exit status after Ctrl-C
-
 
 @dataclass(frozen=True)
 class Result:
     kind: str
     words: str
     good: bool
-    interrupted: bool = False
 
 
 def run_suite(kind: str, pytest_arguments: list[str]) -> Result:
@@ -35,8 +32,8 @@ def run_suite(kind: str, pytest_arguments: list[str]) -> Result:
         report = Path(directory, "report.xml")
         command = [sys.executable, "-m", "pytest", f"--junitxml={report}", *pytest_arguments]
         status = databases.run(kind, command)
-        if status == INTERRUPTED or not report.exists():
-            return Result(kind, f"pytest ended with status {status}", False, status == INTERRUPTED)
+        if not report.exists():
+            return Result(kind, f"pytest ended with status {status}", good=False)
         return result(kind, report, status)
 
 
@@ -51,10 +48,13 @@ def result(kind: str, report: Path, status: int) -> Result:
     return Result(kind, words, good=status == 0)
 
 
-def without_server(kind: str, reason: databases.NoServer, asked_for: bool) -> Result:
-    # MariaDB cannot be had everywhere; the other two always can.
-    excused = kind == "mariadb" and not asked_for
-    return Result(kind, f"NOT RUN: {reason}", good=excused)
+def run_or_excuse(kind: str, pytest_arguments: list[str], *, asked_for: bool) -> Result:
+    try:
+        return run_suite(kind, pytest_arguments)
+    except databases.NoServer as reason:
+        # MariaDB cannot be had everywhere; the other two always can.
+        excused = kind == "mariadb" and not asked_for
+        return Result(kind, f"NOT RUN: {reason}", good=excused)
 
 
 def main(arguments: list[str]) -> int:
@@ -66,13 +66,12 @@ def main(arguments: list[str]) -> int:
         print(f"Unknown database: {', '.join(sorted(unknown))}. Known: {known}", file=sys.stderr)
         return 2
     results = []
-    for kind in asked_for or databases.KINDS:
-        try:
-            results.append(run_suite(kind, pytest_arguments))
-        except databases.NoServer as reason:
-            results.append(without_server(kind, reason, kind in asked_for))
-        if results[-1].interrupted:
-            break
+    try:
+        for kind in asked_for or databases.KINDS:
+            results.append(run_or_excuse(kind, pytest_arguments, asked_for=kind in asked_for))
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+        return databases.INTERRUPTED
     print("\n━━━━ summary")
     for one in results:
         print(f"{one.kind}: {one.words}")
