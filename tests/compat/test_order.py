@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import timedelta
 from unittest import mock
 
@@ -10,7 +11,6 @@ from django.utils import timezone
 
 from django_dbq.models import Job
 from tests.compat import functions
-from tests.compat.functions import nothing
 
 pytestmark = pytest.mark.django_db
 
@@ -309,7 +309,7 @@ def test_c22_a_worker_process_takes_jobs_of_its_own_queue_only(
 
     process = worker_process("mail", "--rate_limit", 0)
     process.wait_until(lambda: len(notes()) == 2, "both jobs of the queue ran")
-    process.signal(15)
+    process.signal(signal.SIGTERM)
     process.exit_code()
 
     assert [note["label"] for note in notes()] == ["mail", "mail"]
@@ -327,7 +327,7 @@ def test_c22_a_worker_process_without_a_queue_name_serves_the_default_queue(
 
     process = worker_process("--rate_limit", 0)
     process.wait_until(lambda: Job.objects.filter(state="COMPLETE").exists(), "a job was done")
-    process.signal(15)
+    process.signal(signal.SIGTERM)
     process.exit_code()
 
     assert [note["label"] for note in notes()] == ["default"]

@@ -40,7 +40,7 @@ def test_c25_each_state_is_stored_as_its_name(declare, name):
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT state FROM django_dbq_job")
-        assert cursor.fetchall() == [(name,)]
+        assert list(cursor.fetchall()) == [(name,)]
     assert Job.objects.get(state=getattr(Job.STATES, name)) == job
 
 
