@@ -271,8 +271,7 @@ def hooked(declare):
         job.workspace["by_hook"] = True
 
     entry = declare("import", nothing, also_nothing, creation_hook=hook)
-    entry["calls"] = calls
-    return entry
+    return {**entry, "calls": calls}
 
 
 def test_c18_33s_recipe_keeps_working(declare, work):

@@ -265,8 +265,7 @@ def aba(declare):
         ran.append("b")
 
     entry = declare("aba", a, b, a)
-    entry["ran"] = ran
-    return entry
+    return {**entry, "ran": ran}
 
 
 def test_c06a_the_same_function_may_stand_twice_in_the_list(aba, work):
