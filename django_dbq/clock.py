@@ -17,6 +17,8 @@ from django.utils import timezone as django_timezone
 
 monotonic = time.monotonic
 
+GOOD_FOR_SECONDS = 30.0
+
 
 def aware_now() -> datetime:
     """This host's time, always aware, whatever USE_TZ says."""
@@ -30,21 +32,27 @@ def as_stored(moment: datetime) -> datetime:
 
 
 class DatabaseClock:
-    """The database's time, computed from this host's and the difference last measured.
+    """The database's time, computed from the last answer and what this host measured since.
 
-    Accurate to half a round trip, which is far below the seconds that leases are made of.
+    Accurate to half a round trip, which is far below the seconds that leases are made of, and
+    unmoved when somebody sets this host's clock.
     """
 
     def __init__(self, ask: Callable[[], datetime]) -> None:
         self._ask = ask
-        self._offset = timedelta(0)
+        self._answer = datetime.now(timezone.utc)
+        self._answered_at = monotonic()
 
     def synchronize(self) -> None:
         """Ask the database once; raises what the database raises when it cannot be reached."""
-        before = datetime.now(timezone.utc)
-        answer = self._ask()
-        after = datetime.now(timezone.utc)
-        self._offset = answer - (before + (after - before) / 2)
+        before = monotonic()
+        self._answer = self._ask()
+        self._answered_at = (before + monotonic()) / 2
+
+    def keep_in_step(self) -> None:
+        """Ask again if the last answer is old; `CLOCK_MONOTONIC` stands still in a suspended VM."""
+        if monotonic() - self._answered_at > GOOD_FOR_SECONDS:
+            self.synchronize()
 
     def now(self) -> datetime:
-        return datetime.now(timezone.utc) + self._offset
+        return self._answer + timedelta(seconds=monotonic() - self._answered_at)

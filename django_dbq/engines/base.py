@@ -13,10 +13,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timezone
+from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import DatabaseError, OperationalError, connections, transaction
+from django.db import DatabaseError, Error, OperationalError, connections, transaction
 from django.db.models import Case, F, QuerySet, Value, When
 from django.db.models.functions import Coalesce
 
@@ -34,6 +35,9 @@ T = TypeVar("T")
 TRIES_AT_A_CONTENDED_STATEMENT = 5
 PROMOTED_AT_ONCE = 5_000  # rows: some tens of milliseconds, even where a million fall due together
 RESCUED_AT_ONCE = 500
+INSERTED_AT_ONCE = 1_000
+
+SAME_IN_ALL = ("name", "queue_name", "priority", "run_after")
 
 
 class Engine:
@@ -94,7 +98,32 @@ class Engine:
 
     def forget_connection(self) -> None:
         """Close a connection that may be broken; the next statement opens a new one."""
-        self.connection.close()
+        try:
+            self.connection.close()
+        except Error:
+            self.connection.connection = None
+
+    # Enqueue
+
+    def insert_alike(
+        self, template: Job, workspaces: Iterable[dict[str, Any] | None]
+    ) -> int:
+        """Insert a job like `template` for each workspace, as they come; returns how many.
+
+        In the caller's transaction, and in memory that does not grow with their number. The
+        template's own creation hook is not run. Raises WorkspaceNotJSON for one that is not.
+        """
+        alike = {name: getattr(template, name) for name in SAME_IN_ALL}
+        workspaces, inserted = iter(workspaces), 0
+        while True:
+            batch = [
+                Job(workspace=workspace, **alike)
+                for workspace in islice(workspaces, INSERTED_AT_ONCE)
+            ]
+            if not batch:
+                return inserted
+            self.jobs.bulk_create(batch)
+            inserted += len(batch)
 
     # Claim
 

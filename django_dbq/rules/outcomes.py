@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar, Optional
 
@@ -51,6 +51,10 @@ class Failure:
             started_at=started_at,
             finished_at=finished_at,
         )
+
+    def in_ascii(self) -> Failure:
+        """The same story for a database that refused it: every other character is escaped."""
+        return replace(self, message=ascii(self.message), traceback=ascii(self.traceback))
 
 
 def _message_of(error: BaseException) -> str:

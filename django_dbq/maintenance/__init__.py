@@ -1,0 +1,1 @@
+"""Duties that any live worker does for all, every so often."""

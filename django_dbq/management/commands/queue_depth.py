@@ -1,0 +1,54 @@
+"""Print how many jobs wait."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Iterable
+from typing import Any, Union
+
+from django.core.management.base import BaseCommand
+
+from django_dbq import queue
+
+FALSE_WORDS = ("", "0", "false", "no", "off", "none")
+
+
+class Command(BaseCommand):
+    help = "Print how many jobs wait in each of the given queues."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("queue_name", nargs="*", default=["default"])
+        parser.add_argument(
+            "--exclude_future_jobs",
+            action="store_true",
+            help="Leave out jobs whose run_after is ahead.",
+        )
+        parser.add_argument("--database", help="Alias of the database to look in.")
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """3.3 wrote the flag as `--exclude_future_jobs=True`, any text but the empty one."""
+        super().run_from_argv([argument for given in argv for argument in _as_bare_flag(given)])
+
+    def handle(
+        self,
+        *args: Any,
+        queue_name: Union[str, Iterable[str]],
+        exclude_future_jobs: Any,
+        database: Any = None,
+        **options: Any,
+    ) -> None:
+        names = [queue_name] if isinstance(queue_name, str) else list(queue_name)
+        depths = queue.depths(exclude_future_jobs=_is_true(exclude_future_jobs), using=database)
+        listing = " ".join(f"{name}={depths.get(name, 0)}" for name in names)
+        self.stdout.write(f"event=queue_depths {listing}")
+
+
+def _as_bare_flag(argument: str) -> list[str]:
+    flag, equals, value = argument.partition("=")
+    if flag != "--exclude_future_jobs" or not equals:
+        return [argument]
+    return [flag] if _is_true(value) else []
+
+
+def _is_true(value: Any) -> bool:
+    return value.strip().lower() not in FALSE_WORDS if isinstance(value, str) else bool(value)

@@ -1,0 +1,192 @@
+"""Run workers; and 3.3's `Worker` class, which people's test suites call."""
+
+from __future__ import annotations
+
+import logging
+import math
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from datetime import datetime
+from time import sleep
+from types import FrameType
+from typing import Any, Optional
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+from django.db import router
+from django.utils import timezone
+
+from django_dbq import settings as dbq_settings
+from django_dbq.clock import aware_now
+from django_dbq.engines import engine_for
+from django_dbq.exceptions import DatabaseNotReady
+from django_dbq.models import Job
+from django_dbq.rules.states import State
+from django_dbq.worker.executor import perform
+from django_dbq.worker.loop import WorkerOptions
+from django_dbq.worker.shutdown import on_stop_signal
+from django_dbq.worker.supervisor import serve
+
+logger = logging.getLogger("django_dbq.worker")
+
+
+class Worker:
+    """3.3's worker, for code that drives one by hand: one job at a time, in this process.
+
+    `manage.py worker` does not use it. A job in its hands has no owner, as in 3.3, so that no other
+    worker ever rescues it.
+    """
+
+    def __init__(self, name: str, rate_limit_in_seconds: float) -> None:
+        self.queue_name = name
+        self.rate_limit_in_seconds = rate_limit_in_seconds
+        self.alive = True
+        self.last_job_finished: Optional[datetime] = None
+        self.current_job: Optional[Job] = None
+
+    def run(self) -> None:
+        """Process jobs until a signal asks to stop."""
+        with on_stop_signal(lambda: self.shutdown(None, None)):
+            while self.alive:
+                self.process_job()
+
+    def shutdown(self, signum: Optional[int], frame: Optional[FrameType]) -> None:
+        """Take no more jobs; the one that is running is marked STOPPING and goes on."""
+        self.alive = False
+        if self.current_job:
+            self.current_job.state = State.STOPPING
+            self.current_job.save(update_fields=["state"])
+
+    def process_job(self) -> None:
+        """Wait a second; then run a job, unless the last one ended less than the rate limit ago."""
+        sleep(1)
+        if self.last_job_finished is not None:
+            pause = (timezone.now() - self.last_job_finished).total_seconds()
+            if pause < self.rate_limit_in_seconds:
+                return
+        self._process_job()
+        self.last_job_finished = timezone.now()
+
+    def _process_job(self) -> None:
+        """Run the next due job of the queue to its next saved state; nothing due: return."""
+        engine = engine_for(router.db_for_write(Job))
+        now = aware_now()  # this host's: test suites move it
+        jobs = engine.claim([self.queue_name], limit=1, worker_id=None, now=now)
+        for job in jobs:
+            self.current_job = job
+            try:
+                outcome = perform(job)
+                if engine.acknowledge([(job, outcome)], now=aware_now()):
+                    logger.warning("Job id=%s was lost while it ran here.", job.pk)
+            finally:
+                job.is_held_here = False  # type: ignore[misc]
+                self.current_job = None
+
+
+class Command(BaseCommand):
+    help = "Run workers, which run the jobs of one or several queues until they are told to stop."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "queue_name",
+            nargs="*",
+            help="Queues to serve; the first is emptied before the next is looked at. "
+            "Default: default.",
+        )
+        parser.add_argument(
+            "--rate_limit",
+            "--rate-limit",
+            nargs="?",
+            type=_at_least(0, float, "seconds"),
+            help="Seconds between one job of a worker and its next; 0 for none. Default: "
+            'DBQ["RATE_LIMIT"], or 1.',
+        )
+        parser.add_argument(
+            "--threads",
+            type=_at_least(1, int, "threads"),
+            default=1,
+            help="Jobs that one worker process runs at the same time. Default: 1.",
+        )
+        parser.add_argument(
+            "--processes",
+            type=_at_least(0, int, "processes"),
+            default=1,
+            help="Worker processes. 0: work in this process, for a debugger. Default: 1.",
+        )
+        parser.add_argument(
+            "--burst", action="store_true", help="Exit when no job of the queues is due."
+        )
+        parser.add_argument(
+            "--max-jobs",
+            type=_at_least(1, int, "jobs"),
+            help="Each process exits when that many jobs are complete or failed.",
+        )
+        parser.add_argument("--database", help="Alias of the database with the jobs.")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Say what would be served, and exit."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        worker_options = self._worker_options(options)
+        self.stdout.write(_start_line(worker_options))
+        if options["dry_run"]:
+            return
+        _show_logs(options["verbosity"])
+        try:
+            exit_code = serve(worker_options)
+        except DatabaseNotReady as error:
+            raise CommandError(str(error)) from error
+        if exit_code:
+            raise SystemExit(exit_code)
+
+    def _worker_options(self, options: dict[str, Any]) -> WorkerOptions:
+        names = options["queue_name"] or ["default"]
+        rate_limit = options["rate_limit"]
+        if rate_limit is None:
+            try:
+                rate_limit = dbq_settings.current().rate_limit
+            except ImproperlyConfigured as error:
+                raise CommandError(str(error)) from error
+        return WorkerOptions(
+            queues=(names,) if isinstance(names, str) else tuple(dict.fromkeys(names)),
+            using=options["database"] or router.db_for_write(Job),
+            rate_limit_seconds=_at_least(0, float, "seconds")(rate_limit),
+            threads=options["threads"],
+            processes=options["processes"],
+            burst=options["burst"],
+            max_jobs=options["max_jobs"],
+        )
+
+
+def _start_line(options: WorkerOptions) -> str:
+    """3.3's line, in 3.3's words where it said the same."""
+    names = ", ".join(f'"{name}"' for name in options.queues)
+    queues = f"queue {names}" if len(options.queues) == 1 else f"queues {names}"
+    if not options.rate_limit_seconds:
+        return f"Starting job worker for {queues} without a rate limit"
+    seconds = f"{options.rate_limit_seconds:g}"
+    return f"Starting job worker for {queues} with rate limit of one job per {seconds} second(s)"
+
+
+def _show_logs(verbosity: int) -> None:
+    """Without a logging set-up of the project's, show what the worker does on standard error."""
+    ours = logging.getLogger("django_dbq")
+    if ours.hasHandlers() or not verbosity:
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+
+
+def _at_least(least: int, kind: type, what: str) -> Callable[[Any], Any]:
+    def parse(given: Any) -> Any:
+        try:
+            number = kind(given)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not least <= number < math.inf:
+            raise ArgumentTypeError(f"{given!r} is not a number of {what} from {least} up.")
+        return number
+
+    return parse

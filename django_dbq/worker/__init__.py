@@ -1,0 +1,1 @@
+"""One worker, from the processes of `manage.py worker` to a single task."""

@@ -1,0 +1,69 @@
+"""The database connections that tasks use: usable before a task, and clean after it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.db import Error, close_old_connections, connections
+
+from django_dbq import clock
+from django_dbq.exceptions import TransactionLeftOpen
+
+logger = logging.getLogger(__name__)
+
+CHECK_INTERVAL_SECONDS = 1.0  # what a request is to a web process; for each job it would cost more
+
+
+class TaskConnections:
+    """Of one thread: closes what is too old or broken, as Django does around a request."""
+
+    def __init__(self) -> None:
+        self._checked_at = 0.0
+
+    def refresh(self) -> None:
+        """Drop connections that have outlived CONN_MAX_AGE or that an error has broken."""
+        now = clock.monotonic()
+        if now - self._checked_at >= CHECK_INTERVAL_SECONDS:
+            close_old_connections()
+            self._checked_at = now
+
+    def refresh_soon(self) -> None:
+        """A task failed: its connection may be the reason, so look at it before the next one."""
+        self._checked_at = 0.0
+
+
+def open_transactions() -> set[str]:
+    """The aliases on which this thread is inside a transaction."""
+    return {
+        connection.alias
+        for connection in connections.all(initialized_only=True)
+        if _is_in_transaction(connection)
+    }
+
+
+def roll_back_all_but(expected: set[str]) -> None:
+    """Roll back what a task or hook has left open; raises TransactionLeftOpen if there was any."""
+    left_open = sorted(open_transactions() - expected)
+    for alias in left_open:
+        _discard(connections[alias])
+    if left_open:
+        raise TransactionLeftOpen(left_open[0])
+
+
+def _is_in_transaction(connection: Any) -> bool:
+    if connection.connection is None and not connection.in_atomic_block:
+        return False
+    manual = not connection.autocommit and connection.settings_dict["AUTOCOMMIT"]
+    return bool(connection.in_atomic_block or manual)
+
+
+def _discard(connection: Any) -> None:
+    """Close it, which rolls back; Django would keep a connection that it believes in a block."""
+    connection.in_atomic_block = False
+    connection.run_on_commit = []
+    try:
+        connection.close()
+    except Error:
+        logger.debug("A connection that a task left in a transaction was broken already.")
+        connection.connection = None

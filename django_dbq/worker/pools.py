@@ -1,0 +1,93 @@
+"""Where tasks run: threads that take claimed jobs in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+
+from django.db import connections
+
+from django_dbq import clock
+from django_dbq.models import Job
+from django_dbq.rules.outcomes import Outcome
+from django_dbq.rules.prefetch import Pace
+from django_dbq.worker.connections import TaskConnections
+
+
+class ThreadPool:
+    """Runs jobs on a number of threads; used as a context, whose end waits for them."""
+
+    def __init__(
+        self,
+        *,
+        threads: int,
+        perform: Callable[[Job], Outcome],
+        finished: Callable[[Job, Outcome], None],
+    ) -> None:
+        self.threads = threads
+        self.pace = Pace()
+        self.last_start = clock.monotonic()
+        self._perform = perform
+        self._finished = finished
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._running: dict[int, Job] = {}
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> ThreadPool:
+        for number in range(self.threads):
+            # Daemons: a process that must go does not wait for a task that never ends.
+            thread = threading.Thread(target=self._work, name=f"dbq-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Run these jobs, in this order, as threads become free."""
+        for job in jobs:
+            self._queue.put(job)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs no thread has started yet."""
+        return self._queue.qsize()
+
+    @property
+    def running(self) -> list[Job]:
+        """The jobs whose tasks run now."""
+        return list(self._running.values())
+
+    def take_back(self) -> list[Job]:
+        """The jobs that no thread has started, which now none will."""
+        taken = []
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except Empty:
+                return taken
+            if job is not None:
+                taken.append(job)
+
+    def _work(self) -> None:
+        mine = TaskConnections()
+        me = threading.get_ident()
+        try:
+            for job in iter(self._queue.get, None):
+                mine.refresh()
+                self._running[me] = job
+                self.last_start = started = clock.monotonic()
+                outcome = self._perform(job)
+                self.pace.note(clock.monotonic() - started)
+                if outcome.failure:
+                    mine.refresh_soon()
+                # Handed over before it stops counting as running: at no moment is it nowhere.
+                self._finished(job, outcome)
+                del self._running[me]
+        finally:
+            connections.close_all()

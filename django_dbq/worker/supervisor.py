@@ -1,0 +1,284 @@
+"""The process that `manage.py worker` starts: it begins, watches, feeds and replaces workers.
+
+No task runs here, so nothing that a task does, holding the GIL included, can stop the heartbeats.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, Optional
+
+from django.db import Error, connections
+
+from django_dbq import clock
+from django_dbq import settings as dbq_settings
+from django_dbq.engines import engine_for
+from django_dbq.worker.loop import Worker, WorkerOptions
+from django_dbq.worker.registration import Lease, Registrar
+from django_dbq.worker.shutdown import on_stop_signal
+
+logger = logging.getLogger("django_dbq.worker")
+
+SECOND_SIGNAL_AFTER_SECONDS = 1.0  # sooner, it is the same wish, sent to the whole process group
+STOP_REMINDER_SECONDS = 1.0
+HEALTHY_AFTER_SECONDS = 10.0
+LONGEST_RESTART_PAUSE_SECONDS = 30.0
+
+
+def can_supervise() -> bool:
+    """Whether this system has processes that a supervisor can fork."""
+    return "fork" in multiprocessing.get_all_start_methods()
+
+
+@dataclass
+class Child:
+    """One worker process, seen from its supervisor."""
+
+    process: Any
+    channel: Connection
+    lease: Lease
+    started_at: float = field(default_factory=clock.monotonic)
+    worker_id: Optional[int] = None
+    to_be_replaced: bool = False
+
+    @property
+    def age_seconds(self) -> float:
+        return clock.monotonic() - self.started_at
+
+
+class Supervisor:
+    """Keeps `options.processes` workers running until they are done or it is told to stop."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self.options = options
+        self.engine = engine_for(options.using)
+        self.registrar = Registrar(self.engine, lease=dbq_settings.current().lease)
+        self.children: list[Child] = []
+        self._to_start = options.processes
+        self._start_at = float("-inf")
+        self._quick_deaths = 0
+        self._unburied: set[int] = set()
+        self._stop_asked_at: Optional[float] = None
+        self._reminded_at = float("-inf")
+        self._killing = False
+        self._bell, self._bell_rope = os.pipe()
+        os.set_blocking(self._bell_rope, False)
+
+    def run(self) -> int:
+        """Supervise until no worker is left; returns the exit code: 0, or 1 if any was killed."""
+        with on_stop_signal(self._on_stop_signal):
+            while self._to_start or self.children:
+                self._start_missing()
+                self._register_new()
+                self._beat()
+                self._pass_stop_on()
+                self._wait()
+                self._reap()
+            self._bury()
+        return 1 if self._killing else 0
+
+    # Starting
+
+    def _start_missing(self) -> None:
+        while self._to_start and clock.monotonic() >= self._start_at and not self._stop_asked_at:
+            self._to_start -= 1
+            self.children.append(self._fork())
+        if self._stop_asked_at:
+            self._to_start = 0
+
+    def _fork(self) -> Child:
+        close_all_connections()  # never inherited: two processes on one socket break both
+        lease = Lease(self.registrar.lease)
+        ours, theirs = multiprocessing.Pipe()
+        process = multiprocessing.get_context("fork").Process(
+            target=self._be_a_worker, args=(ours, theirs, lease), name="dbq-worker"
+        )
+        process.start()
+        theirs.close()
+        return Child(process, ours, lease)
+
+    def _be_a_worker(self, parents_end: Connection, channel: Connection, lease: Lease) -> None:
+        """In the new process: work until told to stop, or until the supervisor is gone."""
+        for connection in [parents_end, *(child.channel for child in self.children)]:
+            connection.close()  # while we held them, our siblings could not see it die
+        try:
+            worker_id = channel.recv()
+        except EOFError:
+            return
+        worker = Worker(
+            self.options, engine_for(self.options.using), worker_id=worker_id, lease=lease
+        )
+        threading.Thread(target=_die_with, args=(channel,), daemon=True).start()
+        with on_stop_signal(worker.stop):
+            worker.run()
+        connections.close_all()
+
+    def _register_new(self) -> None:
+        for child in [] if self._stop_asked_at else self.children:
+            if child.worker_id is None and child.process.is_alive():
+                try:
+                    child.worker_id = self.registrar.register(
+                        self.options.queues, pid=child.process.pid
+                    )
+                except Error as error:
+                    logger.warning("A worker cannot be registered: %s", str(error).strip())
+                    self.engine.forget_connection()
+                    return
+                child.lease.renew(clock.monotonic())
+                child.channel.send(child.worker_id)
+
+    # Keeping alive
+
+    def _beat(self) -> None:
+        if self.registrar.seconds_to_next_beat() > 0:
+            return
+        leases = {child.worker_id: child.lease for child in self.children if child.worker_id}
+        dead = self.registrar.beat(leases)
+        for child in self.children:
+            if child.worker_id in dead:
+                logger.error(
+                    "Worker %d was silent for so long that others have taken its jobs; "
+                    "a new one takes its place.",
+                    child.worker_id,
+                )
+                child.to_be_replaced = True
+                child.process.terminate()
+        self._bury()
+        self.registrar.rescue_silent()
+
+    def _wait(self) -> None:
+        pause = self.registrar.seconds_to_next_beat()
+        if self._to_start:
+            pause = min(pause, max(0.0, self._start_at - clock.monotonic()))
+        if self._stop_asked_at:
+            pause = min(pause, STOP_REMINDER_SECONDS)
+        sentinels = [child.process.sentinel for child in self.children]
+        if self._bell in wait([self._bell, *sentinels], timeout=pause):
+            os.read(self._bell, 1024)
+
+    def _reap(self) -> None:
+        for child in [child for child in self.children if not child.process.is_alive()]:
+            self.children.remove(child)
+            child.process.join()
+            child.channel.close()
+            if child.worker_id:
+                self._unburied.add(child.worker_id)
+            if child.process.exitcode != 0:
+                self._note_death(child)
+            if child.process.exitcode != 0 or child.to_be_replaced:
+                self._to_start += 1
+        self._bury()
+
+    def _note_death(self, child: Child) -> None:
+        self._quick_deaths = (
+            0 if child.age_seconds > HEALTHY_AFTER_SECONDS else self._quick_deaths + 1
+        )
+        pause = min(2.0 ** (self._quick_deaths - 2), LONGEST_RESTART_PAUSE_SECONDS)
+        self._start_at = clock.monotonic() + (pause if self._quick_deaths > 1 else 0.0)
+        logger.error(
+            "Worker process %d died (%s); its jobs are given back.",
+            child.process.pid,
+            _cause_of_death(child.process.exitcode),
+        )
+
+    def _bury(self) -> None:
+        """Give back at once what dead workers of ours held, and forget them."""
+        for worker_id in sorted(self._unburied):
+            try:
+                rescued = self.engine.rescue(worker_id, now=self.registrar.clock.now())
+            except Error as error:
+                logger.warning("Jobs cannot be given back yet: %s", str(error).strip())
+                self.engine.forget_connection()
+                return
+            self._unburied.discard(worker_id)
+            if rescued:
+                logger.warning("%d jobs of worker %d were given back.", rescued, worker_id)
+
+    # Stopping
+
+    def _on_stop_signal(self) -> None:
+        now = clock.monotonic()
+        if self._stop_asked_at is None:
+            self._stop_asked_at = now
+        elif now - self._stop_asked_at > SECOND_SIGNAL_AFTER_SECONDS:
+            self._killing = True
+        os.write(self._bell_rope, b".")
+
+    def _pass_stop_on(self) -> None:
+        if self._stop_asked_at is None:
+            return
+        now = clock.monotonic()
+        if self._killing:
+            for child in self.children:
+                child.process.kill()
+        elif now - self._reminded_at >= STOP_REMINDER_SECONDS:
+            # Said again each second: one that arrives while a child is being born is lost.
+            self._reminded_at = now
+            for child in self.children:
+                child.process.terminate()
+                if child.worker_id is None:
+                    child.channel.close()  # it waits for its id, and ends without one
+
+
+def serve_here(options: WorkerOptions) -> int:
+    """Work in this process, heartbeats from a thread: for debuggers, and where nothing can fork."""
+    engine = engine_for(options.using)
+    registrar = Registrar(engine, lease=dbq_settings.current().lease)
+    lease = Lease(registrar.lease)
+    worker_id = registrar.register(options.queues, pid=os.getpid())
+    worker = Worker(options, engine, worker_id=worker_id, lease=lease)
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(registrar.seconds_to_next_beat()):
+            if registrar.beat({worker_id: lease}):
+                logger.error("This worker was silent for so long that others have its jobs.")
+                worker.stop()
+            registrar.rescue_silent()
+        connections.close_all()
+
+    beats = threading.Thread(target=beat, name="dbq-heartbeat", daemon=True)
+    beats.start()
+    with on_stop_signal(worker.stop):
+        worker.run()
+    over.set()
+    beats.join()
+    engine.rescue(worker_id, now=registrar.clock.now())
+    return 0
+
+
+def serve(options: WorkerOptions) -> int:
+    """Run workers as asked for; returns the exit code. Raises DatabaseNotReady before any starts."""
+    engine_for(options.using).require_ready()
+    if options.processes and can_supervise():
+        return Supervisor(options).run()
+    return serve_here(options)
+
+
+def close_all_connections() -> None:
+    """Close every connection of this thread, and the pools that Django 5.1+ may keep."""
+    connections.close_all()
+    for connection in connections.all(initialized_only=True):
+        close_pool = getattr(connection, "close_pool", None)
+        if close_pool:
+            close_pool()
+
+
+def _die_with(channel: Connection) -> None:
+    """Leave at once when the supervisor is gone: nobody beats for this process any more."""
+    try:
+        channel.recv()
+    except (EOFError, OSError):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _cause_of_death(exit_code: Optional[int]) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"killed by signal {signal.Signals(-exit_code).name}"
+    return f"exit code {exit_code}"
