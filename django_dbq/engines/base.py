@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import DatabaseError, Error, OperationalError, connections, transaction
-from django.db.models import Case, F, QuerySet, Value, When
+from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce
 
 from django_dbq.clock import as_stored
@@ -306,11 +306,11 @@ class Engine:
         )
 
     def _release(self, jobs: QuerySet[Job], now: datetime, *, attempts_given_back: int) -> int:
-        untouched = When(
-            attempts=attempts_given_back, task_index=0, crashes=0, then=Value(State.NEW.value)
-        )
+        untouched = Q(attempts=attempts_given_back, task_index=0, crashes=0)
         return jobs.filter(state__in=HELD).update(
-            state=Case(untouched, default=Value(State.READY.value)),
+            # Before `attempts`: MySQL computes later columns from those already set.
+            state=Case(When(untouched, then=Value(State.NEW.value)), default=Value(State.READY.value)),
+            started_at=Case(When(untouched, then=Value(None)), default=F("started_at")),
             attempts=F("attempts") - attempts_given_back,
             worker_id=None,
             modified=as_stored(now),

@@ -142,7 +142,7 @@ class Worker:
 
     def _hand_back_overdue(self) -> None:
         """A job that takes long keeps those behind it from starting: others may start them."""
-        if self.pool.waiting and clock.monotonic() - self.pool.last_start > OVERDUE_SECONDS:
+        if self.pool.waiting and clock.monotonic() - self.pool.moved_at > OVERDUE_SECONDS:
             self._hand_back_unstarted()
 
     def _hand_back_unstarted(self) -> None:

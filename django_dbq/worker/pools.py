@@ -27,7 +27,7 @@ class ThreadPool:
     ) -> None:
         self.threads = threads
         self.pace = Pace()
-        self.last_start = clock.monotonic()
+        self.moved_at = clock.monotonic()  # when a job was last submitted or started
         self._perform = perform
         self._finished = finished
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
@@ -50,6 +50,7 @@ class ThreadPool:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Run these jobs, in this order, as threads become free."""
+        self.moved_at = clock.monotonic()
         for job in jobs:
             self._queue.put(job)
 
@@ -81,7 +82,7 @@ class ThreadPool:
             for job in iter(self._queue.get, None):
                 mine.refresh()
                 self._running[me] = job
-                self.last_start = started = clock.monotonic()
+                self.moved_at = started = clock.monotonic()
                 outcome = self._perform(job)
                 self.pace.note(clock.monotonic() - started)
                 if outcome.failure:

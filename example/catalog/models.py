@@ -42,7 +42,7 @@ class Definition(models.Model):
 
     module = models.ForeignKey(Module, on_delete=models.CASCADE, related_name="definitions")
     kind = models.CharField(max_length=8, choices=Kind.choices)
-    name = models.CharField(max_length=255, db_index=True)
+    name = models.CharField(max_length=255)
     qualified_name = models.CharField(max_length=500)
     line = models.PositiveIntegerField()
 

@@ -21,7 +21,7 @@ from example.catalog import index, library
 from example.catalog.models import Definition, Failure, Import, Module, Summary
 from example.catalog.outline import outline_of
 
-LOOK_AGAIN_AFTER = timedelta(seconds=3)
+LOOK_AGAIN_AFTER = timedelta(seconds=1)
 
 
 def read(job: Job) -> None:
