@@ -12,7 +12,7 @@ class Module(models.Model):
     path = models.CharField(max_length=255, unique=True)
     name = models.CharField(max_length=255, db_index=True)
     is_package = models.BooleanField()
-    docstring = models.TextField(help_text="The first line of it.")
+    docstring = models.TextField(help_text="The first paragraph of it.")
     size = models.PositiveIntegerField(help_text="In bytes.")
     lines = models.PositiveIntegerField()
     sha256 = models.CharField(max_length=64)

@@ -29,7 +29,8 @@ def outline_of(
     Without it nobody could say whether `from test import support` imports a module or a name.
     """
     docstring = ast.get_docstring(tree) or ""
-    outline = Outline(docstring=printable(docstring.partition("\n")[0]))
+    first_paragraph = docstring.partition("\n\n")[0]
+    outline = Outline(docstring=printable(" ".join(first_paragraph.split())))
     imported = set()
     for node, scope, in_class in _statements(tree, "", False):
         if isinstance(node, ast.ClassDef):

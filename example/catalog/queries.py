@@ -83,12 +83,21 @@ def imports_of(module: Module) -> list[dict]:
     return [{"target": target, "path": paths.get(target)} for target in targets]
 
 
+STATES_IN_ORDER = (  # of a progress bar: what is over, what runs, what waits
+    Job.STATES.COMPLETE,
+    Job.STATES.FAILED,
+    Job.STATES.CANCELLED,
+    Job.STATES.PROCESSING,
+    Job.STATES.STOPPING,
+    Job.STATES.READY,
+    Job.STATES.NEW,
+)
+
+
 @dataclass(frozen=True)
 class StateCount:
     state: str
     count: int
-    share: float
-    """Of all jobs, in percent."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +111,13 @@ class QueueState:
 
 def queue_state() -> QueueState:
     counts = index.jobs_by_state()
-    total = sum(counts.values())
-    order = {state: place for place, state in enumerate(Job.STATES.values)}
     unfinished = Job.objects.filter(state__in=index.UNFINISHED)
     scheduled = unfinished.filter(run_after__gt=timezone.now()).order_by("run_after")
     return QueueState(
         states=[
-            StateCount(state, counts[state], round(100 * counts[state] / total, 2))
-            for state in sorted(counts, key=lambda state: order.get(state, len(order)))
+            StateCount(state.value, counts[state]) for state in STATES_IN_ORDER if state in counts
         ],
-        total=total,
+        total=sum(counts.values()),
         unfinished=unfinished.count() - scheduled.count(),
         scheduled=list(scheduled),
     )

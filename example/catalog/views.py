@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sysconfig
+
+from django.conf import settings
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
@@ -83,7 +86,13 @@ def failures(request: HttpRequest) -> HttpResponse:
     page = Paginator(found, ON_A_PAGE).get_page(request.GET.get("page"))
     attempts = queries.attempts_of(list(page))
     stories = [(failure, attempts.get(failure.job_id)) for failure in page]
-    return _page(request, "failures", page=page, stories=stories)
+    return _page(
+        request,
+        "failures",
+        page=page,
+        stories=stories,
+        is_standard_library=str(settings.LIBRARY) == sysconfig.get_path("stdlib"),
+    )
 
 
 @require_safe

@@ -63,8 +63,8 @@ def test_imports_are_told_once_and_by_their_absolute_name(source, module, is_pac
     assert outline(source, module, is_package).imports == imported
 
 
-def test_the_first_line_of_the_docstring_is_kept():
-    assert outline('"""First.\n\nSecond."""').docstring == "First."
+def test_the_first_paragraph_of_the_docstring_is_kept():
+    assert outline('"""First\n  line.\n\nSecond."""').docstring == "First line."
     assert outline("x = 1").docstring == ""
 
 

@@ -48,7 +48,7 @@ class Migration(migrations.Migration):
                 ("path", models.CharField(max_length=255, unique=True)),
                 ("name", models.CharField(db_index=True, max_length=255)),
                 ("is_package", models.BooleanField()),
-                ("docstring", models.TextField(help_text="The first line of it.")),
+                ("docstring", models.TextField(help_text="The first paragraph of it.")),
                 ("size", models.PositiveIntegerField(help_text="In bytes.")),
                 ("lines", models.PositiveIntegerField()),
                 ("sha256", models.CharField(max_length=64)),
