@@ -52,7 +52,9 @@ def _check_functions(declaration: JobDeclaration) -> Iterator[CheckMessage]:
     for path in dict.fromkeys(declaration.tasks):
         yield from _check_function(path, f"a task of job {declaration.name!r}", "django_dbq.E003")
     for key, path in declaration.hooks.items():
-        yield from _check_function(path, f"the {key} of job {declaration.name!r}", "django_dbq.E004")
+        yield from _check_function(
+            path, f"the {key} of job {declaration.name!r}", "django_dbq.E004"
+        )
 
 
 def _check_function(path: str, role: str, check_id: str) -> Iterator[CheckMessage]:

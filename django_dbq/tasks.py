@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from django_dbq.rules.declarations import declaration_of
 
 
-def get_next_task_name(job_name: str, current_task: Optional[str] = None) -> Optional[str]:
+def get_next_task_name(job_name: str, current_task: str | None = None) -> str | None:
     """The first task of a job; the one after `current_task`; None after the last.
 
     A task that stands in the list more than once counts as its first appearance: a job's own
@@ -23,21 +21,21 @@ def get_next_task_name(job_name: str, current_task: Optional[str] = None) -> Opt
     return declaration.after(declaration.place_of(current_task, None))
 
 
-def get_pre_task_hook_name(job_name: str) -> Optional[str]:
+def get_pre_task_hook_name(job_name: str) -> str | None:
     """The dotted path of the job's pre-task hook, or None."""
     return declaration_of(job_name).pre_task_hook
 
 
-def get_post_task_hook_name(job_name: str) -> Optional[str]:
+def get_post_task_hook_name(job_name: str) -> str | None:
     """The dotted path of the job's post-task hook, or None."""
     return declaration_of(job_name).post_task_hook
 
 
-def get_failure_hook_name(job_name: str) -> Optional[str]:
+def get_failure_hook_name(job_name: str) -> str | None:
     """The dotted path of the job's failure hook, or None."""
     return declaration_of(job_name).failure_hook
 
 
-def get_creation_hook_name(job_name: str) -> Optional[str]:
+def get_creation_hook_name(job_name: str) -> str | None:
     """The dotted path of the job's creation hook, or None."""
     return declaration_of(job_name).creation_hook

@@ -58,6 +58,7 @@ class Engine:
     def __init__(self, using: str) -> None:
         self.using = using
         self.table = self.connection.ops.quote_name(Job._meta.db_table)
+        self.columns = ", ".join(str(field.column) for field in Job._meta.concrete_fields)
 
     @property
     def connection(self) -> Any:
@@ -105,9 +106,7 @@ class Engine:
 
     # Enqueue
 
-    def insert_alike(
-        self, template: Job, workspaces: Iterable[dict[str, Any] | None]
-    ) -> int:
+    def insert_alike(self, template: Job, workspaces: Iterable[dict[str, Any] | None]) -> int:
         """Insert a job like `template` for each workspace, as they come; returns how many.
 
         In the caller's transaction, and in memory that does not grow with their number. The
@@ -296,9 +295,7 @@ class Engine:
             for token, ids in _ids_by_token(jobs).items()
         )
 
-    def hand_back_unknown(
-        self, worker_id: int, *, known: Collection[UUID], now: datetime
-    ) -> int:
+    def hand_back_unknown(self, worker_id: int, *, known: Collection[UUID], now: datetime) -> int:
         """Give back what a living worker holds without knowing: a claim whose answer was lost."""
         unknown = [pk for pk in self._held_by(worker_id) if pk not in known]
         return self._release(
@@ -309,7 +306,9 @@ class Engine:
         untouched = Q(attempts=attempts_given_back, task_index=0, crashes=0)
         return jobs.filter(state__in=HELD).update(
             # Before `attempts`: MySQL computes later columns from those already set.
-            state=Case(When(untouched, then=Value(State.NEW.value)), default=Value(State.READY.value)),
+            state=Case(
+                When(untouched, then=Value(State.NEW.value)), default=Value(State.READY.value)
+            ),
             started_at=Case(When(untouched, then=Value(None)), default=F("started_at")),
             attempts=F("attempts") - attempts_given_back,
             worker_id=None,

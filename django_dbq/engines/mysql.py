@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError
 
 from django_dbq.engines.base import PROMOTED_AT_ONCE, Engine
 from django_dbq.models import Job
@@ -30,9 +30,8 @@ class MySQLEngine(Engine):
     def _lock_best(self, queue: str, limit: int, now: datetime) -> list[Job]:
         # The index is named because statistics of a table that empties and fills mislead the
         # planner, and InnoDB locks every row that it looks at.
-        columns = ", ".join(field.column for field in Job._meta.concrete_fields)
         statement = (
-            f"SELECT {columns} FROM {self.table} FORCE INDEX (dbq_ready) "
+            f"SELECT {self.columns} FROM {self.table} FORCE INDEX (dbq_ready) "
             f"WHERE {self.ready_in_queue} AND (run_after IS NULL OR run_after <= %s) "
             f"ORDER BY {self.claim_order} LIMIT %s {self.lock_rows}"
         )

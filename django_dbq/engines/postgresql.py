@@ -46,9 +46,7 @@ class PostgreSQLEngine(ReturningEngine):
             answer: datetime = cursor.fetchone()[0]
         return answer
 
-    def insert_alike(
-        self, template: Job, workspaces: Iterable[dict[str, Any] | None]
-    ) -> int:
+    def insert_alike(self, template: Job, workspaces: Iterable[dict[str, Any] | None]) -> int:
         if not is_psycopg3:
             return super().insert_alike(template, workspaces)
         template.next_task, template.task_index = template.declaration.tasks[0], 0
@@ -68,13 +66,17 @@ class PostgreSQLEngine(ReturningEngine):
     ) -> None:
         columns = ", ".join((*_COPIED_FOR_EACH, *_COPIED_FOR_ALL))
         statement = f"COPY {self.table} ({columns}) FROM STDIN"
-        with self.connection.wrap_database_errors, self.connection.cursor() as cursor:
-            with cursor.copy(statement) as copy:
-                for workspace in workspaces:
-                    template.workspace = {} if workspace is None else workspace
-                    json = template.workspace_as_json().replace("\\", "\\\\")
-                    now = aware_now().isoformat()
-                    copy.write(f"{uuid7()}\t{now}\t{now}\t{json}\t{for_all}\n")
+        connection = self.connection
+        with (
+            connection.wrap_database_errors,
+            connection.cursor() as cursor,
+            cursor.copy(statement) as copy,
+        ):
+            for workspace in workspaces:
+                template.workspace = {} if workspace is None else workspace
+                json = template.workspace_as_json().replace("\\", "\\\\")
+                now = aware_now().isoformat()
+                copy.write(f"{uuid7()}\t{now}\t{now}\t{json}\t{for_all}\n")
 
     def is_contention(self, error: OperationalError) -> bool:
         cause = error.__cause__

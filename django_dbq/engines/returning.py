@@ -33,7 +33,7 @@ class ReturningEngine(Engine):
         ready = self.ready_in_queue.replace("%s", "%(queue)s")
         return self.claim_template.format(
             table=self.table,
-            columns=", ".join(field.column for field in Job._meta.concrete_fields),
+            columns=self.columns,
             best=(
                 f"SELECT id AS best_id FROM {self.table} WHERE {ready} "
                 "AND (run_after IS NULL OR run_after <= %(now)s) "

@@ -44,4 +44,6 @@ class SQLiteEngine(ReturningEngine):
             )
 
     def is_contention(self, error: OperationalError) -> bool:
-        return any(word in str(error) for word in ("database is locked", "database table is locked"))
+        return any(
+            word in str(error) for word in ("database is locked", "database table is locked")
+        )

@@ -119,9 +119,7 @@ class Migration(migrations.Migration):
         AddNullableField(
             model_name="job",
             name="worker_id",
-            field=models.BigIntegerField(
-                help_text="The worker that holds or held it.", null=True
-            ),
+            field=models.BigIntegerField(help_text="The worker that holds or held it.", null=True),
         ),
         AddNullableField(
             model_name="job",

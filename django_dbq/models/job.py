@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Optional
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import OperationalError, connections, models, router
@@ -49,11 +49,11 @@ class JobQuerySet(models.QuerySet["Job"]):
         """
         features = connections[self.db].features
         locked = self.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
-        return locked.filter(
-            queue_name=queue_name, state__in=WAITING, gate__isnull=True
-        ).due(timezone.now())
+        return locked.filter(queue_name=queue_name, state__in=WAITING, gate__isnull=True).due(
+            timezone.now()
+        )
 
-    def get_ready_or_none(self, queue_name: str, max_retries: int = 3) -> Optional[Job]:
+    def get_ready_or_none(self, queue_name: str, max_retries: int = 3) -> Job | None:
         """The next due job of a queue, locked for the caller's transaction, or None.
 
         Tries again up to `max_retries` times after a deadlock or a lock that did not come.
@@ -103,7 +103,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         prunable.filter(pk__in=ids).order_by().delete()
         return len(ids)
 
-    def delete_old(self, hours: Optional[float] = None) -> None:
+    def delete_old(self, hours: float | None = None) -> None:
         """Delete finished jobs that were created more than `hours` (24 by default) ago.
 
         STOPPING jobs that no live worker holds go too; waiting and running ones stay.
@@ -216,9 +216,9 @@ class Job(models.Model):
     def _do_update(self, base_qs: Any, *args: Any) -> Any:
         """Django's hook around the UPDATE of a save; in a worker's hands it is fenced."""
         if not self.is_held_here:
-            return super()._do_update(base_qs, *args)  # type: ignore[misc]
+            return super()._do_update(base_qs, *args)
         fenced = base_qs.filter(token=self.token, state__in=HELD)
-        updated = super()._do_update(fenced, *args)  # type: ignore[misc]
+        updated = super()._do_update(fenced, *args)
         if not updated:
             raise LeaseLost(self.pk)
         return updated
@@ -281,19 +281,19 @@ class Job(models.Model):
         """Call the next task with this job."""
         function_at(self.next_task)(self)
 
-    def get_pre_task_hook_name(self) -> Optional[str]:
+    def get_pre_task_hook_name(self) -> str | None:
         """The dotted path of the hook, or None."""
         return self.declaration.pre_task_hook
 
-    def get_post_task_hook_name(self) -> Optional[str]:
+    def get_post_task_hook_name(self) -> str | None:
         """The dotted path of the hook, or None."""
         return self.declaration.post_task_hook
 
-    def get_failure_hook_name(self) -> Optional[str]:
+    def get_failure_hook_name(self) -> str | None:
         """The dotted path of the hook, or None."""
         return self.declaration.failure_hook
 
-    def get_creation_hook_name(self) -> Optional[str]:
+    def get_creation_hook_name(self) -> str | None:
         """The dotted path of the hook, or None."""
         return self.declaration.creation_hook
 
@@ -313,13 +313,13 @@ class Job(models.Model):
         """Call the hook with this job, if it has one."""
         self._run_hook(self.get_creation_hook_name())
 
-    def _run_hook(self, path: Optional[str], *args: object) -> None:
+    def _run_hook(self, path: str | None, *args: object) -> None:
         if path:
             function_at(path)(self, *args)
 
     @staticmethod
     def get_queue_depths(
-        *, exclude_future_jobs: bool = False, using: Optional[str] = None
+        *, exclude_future_jobs: bool = False, using: str | None = None
     ) -> dict[str, int]:
         """How many jobs wait in each queue; queues where none waits are left out."""
         waiting = Job.objects.using(using or router.db_for_read(Job)).filter(state__in=WAITING)
@@ -330,5 +330,7 @@ class Job(models.Model):
 
 
 _LONGEST = {
-    name: Job._meta.get_field(name).max_length or 0 for name in ("name", "queue_name", "next_task")
+    field.name: field.max_length or 0
+    for field in Job._meta.concrete_fields
+    if field.name in ("name", "queue_name", "next_task")
 }

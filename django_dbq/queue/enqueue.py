@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
-from typing import Any, Optional
+from typing import Any
 
 from django.db import router, transaction
 
@@ -17,12 +17,12 @@ INSERTED_AT_ONCE = 1_000
 
 def enqueue(
     name: str,
-    workspace: Optional[dict[str, Any]] = None,
+    workspace: dict[str, Any] | None = None,
     *,
     queue_name: str = "default",
     priority: int = 0,
-    run_after: Optional[datetime] = None,
-    using: Optional[str] = None,
+    run_after: datetime | None = None,
+    using: str | None = None,
 ) -> Job:
     """Enqueue one job: the same as `Job.objects.create(...)`, which says what it raises."""
     job = Job(
@@ -38,12 +38,12 @@ def enqueue(
 
 def enqueue_many(
     name: str,
-    workspaces: Iterable[Optional[dict[str, Any]]],
+    workspaces: Iterable[dict[str, Any] | None],
     *,
     queue_name: str = "default",
     priority: int = 0,
-    run_after: Optional[datetime] = None,
-    using: Optional[str] = None,
+    run_after: datetime | None = None,
+    using: str | None = None,
 ) -> int:
     """Enqueue a job for each workspace of any iterable; returns how many.
 
@@ -52,7 +52,7 @@ def enqueue_many(
     """
     alias = using or router.db_for_write(Job)
 
-    def job(workspace: Optional[dict[str, Any]]) -> Job:
+    def job(workspace: dict[str, Any] | None) -> Job:
         return Job(
             name=name,
             workspace=workspace,

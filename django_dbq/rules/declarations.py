@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Optional
+from typing import Any
 
 from django.conf import settings
 
@@ -30,17 +30,17 @@ class JobDeclaration:
 
     name: str
     tasks: tuple[str, ...]
-    failure_hook: Optional[str] = None
-    creation_hook: Optional[str] = None
-    pre_task_hook: Optional[str] = None
-    post_task_hook: Optional[str] = None
+    failure_hook: str | None = None
+    creation_hook: str | None = None
+    pre_task_hook: str | None = None
+    post_task_hook: str | None = None
 
     @property
     def hooks(self) -> dict[str, str]:
         """The hooks that are declared, by their key."""
         return {key: getattr(self, key) for key in HOOK_KEYS if getattr(self, key)}
 
-    def place_of(self, task: str, place: Optional[int]) -> int:
+    def place_of(self, task: str, place: int | None) -> int:
         """Where `task` stands in the list, `place` being where it was last known to stand.
 
         A row that a 3.3 process made has no place, and one that it moved on has an old one: both go
@@ -53,7 +53,7 @@ class JobDeclaration:
         except ValueError:
             raise TaskNotDeclared(self.name, task, self.tasks) from None
 
-    def after(self, place: int) -> Optional[str]:
+    def after(self, place: int) -> str | None:
         """The task that follows the one at `place`, or None after the last."""
         return self.tasks[place + 1] if place + 1 < len(self.tasks) else None
 
@@ -116,5 +116,5 @@ def _require_path(name: str, key: str, path: Any) -> None:
     if key == "tasks" and len(path) > LONGEST_PATH:
         raise InvalidDeclaration(
             f"settings.JOBS[{name!r}] has a task path of {len(path)} characters: {path!r}.",
-            hint=f"The column next_task holds {LONGEST_PATH}; import the function somewhere nearer.",
+            hint=f"The column next_task holds {LONGEST_PATH}; give it a shorter path.",
         )

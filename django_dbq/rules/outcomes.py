@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, ClassVar, Optional
+from typing import Any, ClassVar
 
 from django_dbq.rules.states import TRANSITIONS, State
 
@@ -83,7 +83,7 @@ class Outcome:
         return TRANSITIONS[self.transition].target
 
     @property
-    def failure(self) -> Optional[Failure]:
+    def failure(self) -> Failure | None:
         """The story to keep, if the attempt failed."""
         return None
 
@@ -109,7 +109,7 @@ class Advanced(Outcome):
     transition = "advance"
 
     next_task: str = ""
-    task_index: Optional[int] = None
+    task_index: int | None = None
 
     def values(self) -> dict[str, Any]:
         place = {"next_task": self.next_task, "task_index": self.task_index, "attempts": 0}
@@ -122,10 +122,10 @@ class Failed(Outcome):
 
     transition = "fail"
 
-    story: Optional[Failure] = None
+    story: Failure | None = None
 
     @property
-    def failure(self) -> Optional[Failure]:
+    def failure(self) -> Failure | None:
         return self.story
 
 

@@ -16,8 +16,8 @@ class Pace:
     def note(self, seconds: float) -> None:
         """A job took this long; long ones count at once, short ones as they repeat."""
         if self.mean_seconds is None or seconds > self.mean_seconds:
-            self.mean_seconds = seconds if self.mean_seconds is None else (
-                (self.mean_seconds + seconds) / 2
+            self.mean_seconds = (
+                seconds if self.mean_seconds is None else ((self.mean_seconds + seconds) / 2)
             )
         else:
             self.mean_seconds += RECENT * (seconds - self.mean_seconds)

@@ -52,7 +52,9 @@ class Acknowledger:
             # One of them has a value that the database refuses: it must not take the others along.
             for job, outcome in batch:
                 self._write_alone(job, outcome)
-        self.finished_jobs += sum(outcome.transition in ("complete", "fail") for _, outcome in batch)
+        self.finished_jobs += sum(
+            outcome.transition in ("complete", "fail") for _, outcome in batch
+        )
         self._unwritten = []
         return [job for job, _ in batch]
 

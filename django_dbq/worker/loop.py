@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Optional
 from uuid import UUID
 
 from django.db import Error
@@ -41,7 +40,7 @@ class WorkerOptions:
     threads: int = 1
     processes: int = 1
     burst: bool = False
-    max_jobs: Optional[int] = None
+    max_jobs: int | None = None
 
 
 class Worker:

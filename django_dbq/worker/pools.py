@@ -66,7 +66,7 @@ class ThreadPool:
 
     def take_back(self) -> list[Job]:
         """The jobs that no thread has started, which now none will."""
-        taken = []
+        taken: list[Job] = []
         while True:
             try:
                 job = self._queue.get_nowait()

@@ -6,7 +6,6 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Optional
 
 # What 3.3 obeyed. Windows has no SIGQUIT.
 STOP_SIGNALS = tuple(
@@ -22,7 +21,7 @@ def on_stop_signal(stop: Callable[[], None]) -> Iterator[None]:
     sleeper that is made for it. Outside the main thread no signal can be had; nothing is done then.
     """
 
-    def handle(signum: int, frame: Optional[FrameType]) -> None:
+    def handle(signum: int, frame: FrameType | None) -> None:
         stop()
 
     try:

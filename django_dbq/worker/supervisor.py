@@ -12,7 +12,7 @@ import signal
 import threading
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any, Optional
+from typing import Any
 
 from django.db import Error, connections
 
@@ -44,7 +44,7 @@ class Child:
     channel: Connection
     lease: Lease
     started_at: float = field(default_factory=clock.monotonic)
-    worker_id: Optional[int] = None
+    worker_id: int | None = None
     to_be_replaced: bool = False
 
     @property
@@ -64,7 +64,7 @@ class Supervisor:
         self._start_at = float("-inf")
         self._quick_deaths = 0
         self._unburied: set[int] = set()
-        self._stop_asked_at: Optional[float] = None
+        self._stop_asked_at: float | None = None
         self._reminded_at = float("-inf")
         self._killing = False
         self._bell, self._bell_rope = os.pipe()
@@ -254,7 +254,10 @@ def serve_here(options: WorkerOptions) -> int:
 
 
 def serve(options: WorkerOptions) -> int:
-    """Run workers as asked for; returns the exit code. Raises DatabaseNotReady before any starts."""
+    """Run workers as asked for; returns the exit code.
+
+    Raises DatabaseNotReady, before any starts, when the database is away or not migrated.
+    """
     engine_for(options.using).require_ready()
     if options.processes and can_supervise():
         return Supervisor(options).run()
@@ -278,7 +281,7 @@ def _die_with(channel: Connection) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _cause_of_death(exit_code: Optional[int]) -> str:
+def _cause_of_death(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"killed by signal {signal.Signals(-exit_code).name}"
     return f"exit code {exit_code}"

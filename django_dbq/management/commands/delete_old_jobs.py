@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError
-from typing import Any, Optional
+from typing import Any
 
 from django.core.management.base import BaseCommand
 
@@ -22,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--database", help="Alias of the database to delete from.")
 
     def handle(
-        self, *args: Any, hours: Optional[float], database: Optional[str] = None, **options: Any
+        self, *args: Any, hours: float | None, database: str | None = None, **options: Any
     ) -> None:
         jobs = Job.objects.using(database) if database else Job.objects
         jobs.delete_old(hours=hours)

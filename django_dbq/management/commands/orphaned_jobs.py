@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from typing import Any, Optional
+from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.db import router
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         *args: Any,
         job_id: list[str],
         requeue: bool,
-        database: Optional[str] = None,
+        database: str | None = None,
         **options: Any,
     ) -> None:
         engine = engine_for(database or router.db_for_write(Job))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Iterable
-from typing import Any, Union
+from typing import Any
 
 from django.core.management.base import BaseCommand
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
     def handle(
         self,
         *args: Any,
-        queue_name: Union[str, Iterable[str]],
+        queue_name: str | Iterable[str],
         exclude_future_jobs: Any,
         database: Any = None,
         **options: Any,

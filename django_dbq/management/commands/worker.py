@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from time import sleep
 from types import FrameType
-from typing import Any, Optional
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
@@ -41,8 +41,8 @@ class Worker:
         self.queue_name = name
         self.rate_limit_in_seconds = rate_limit_in_seconds
         self.alive = True
-        self.last_job_finished: Optional[datetime] = None
-        self.current_job: Optional[Job] = None
+        self.last_job_finished: datetime | None = None
+        self.current_job: Job | None = None
 
     def run(self) -> None:
         """Process jobs until a signal asks to stop."""
@@ -50,7 +50,7 @@ class Worker:
             while self.alive:
                 self.process_job()
 
-    def shutdown(self, signum: Optional[int], frame: Optional[FrameType]) -> None:
+    def shutdown(self, signum: int | None, frame: FrameType | None) -> None:
         """Take no more jobs; the one that is running is marked STOPPING and goes on."""
         self.alive = False
         if self.current_job:
