@@ -150,6 +150,7 @@ class Watch:
         self._last_progress = self._began
         self._samples: deque[tuple[float, int]] = deque(maxlen=RATE_OVER_SAMPLES)
         self._told: set[str] = set()
+        self._told_of_waiting = False
         self._untold_lines: list[tuple[float, bool, str]] = []
 
     def until_all_is_done(self) -> None:
@@ -164,6 +165,7 @@ class Watch:
         self.snapshot = self._look()
         self.tell_failures()
         self.tell_what_worker_said()
+        self.tell_what_is_waited_for()
         silence = time.monotonic() - self._last_progress
         self.stands_still = self.snapshot.left > 0 and silence > SILENCE_SECONDS
         return not self.snapshot.left or self.worker_died or self.stands_still or self.stop.is_asked
@@ -186,6 +188,16 @@ class Watch:
             elapsed_seconds=elapsed,
             jobs_per_second=progress.rate_of(list(self._samples)),
         )
+
+    def tell_what_is_waited_for(self) -> None:
+        """Say, once, why nothing moves when only a scheduled job is left."""
+        from example.catalog import queries
+
+        if self.snapshot.left == 1 and not self._told_of_waiting:
+            for job in queries.queue_state().scheduled:
+                self._told_of_waiting = True
+                when = f"{job.run_after:%H:%M:%S} UTC"
+                self.screen.step("", f"All modules are done; the job {job.name} runs at {when}.")
 
     def tell_failures(self) -> None:
         """One line about each new failed job, in the words of its failure hook."""

@@ -85,10 +85,10 @@ class JobQuerySet(models.QuerySet["Job"]):
     def prunable(self, created_before: datetime) -> JobQuerySet:
         """Finished jobs of that age, and those of vanished workers that were asked to stop."""
         lease = dbq_settings.current().lease
-        living = WorkerProcess.objects.using(self.db).heard_since(aware_now() - lease)
-        abandoned = models.Q(state=State.STOPPING) & (
-            models.Q(worker_id__isnull=True) | ~models.Q(worker_id__in=list(living.values("pk")))
-        )
+        workers = WorkerProcess.objects.using(self.db).heard_since(aware_now() - lease)
+        living = list(workers.values_list("pk", flat=True))
+        ownerless = models.Q(worker_id__isnull=True) | ~models.Q(worker_id__in=living)
+        abandoned = models.Q(state=State.STOPPING) & ownerless
         finished = models.Q(state__in=[State.COMPLETE, State.FAILED, State.CANCELLED])
         return self.filter(finished | abandoned, created__lte=created_before)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 
 from django_dbq import queue
 
@@ -25,9 +26,19 @@ class Command(BaseCommand):
         )
         parser.add_argument("--database", help="Alias of the database to look in.")
 
-    def run_from_argv(self, argv: list[str]) -> None:
-        """3.3 wrote the flag as `--exclude_future_jobs=True`, any text but the empty one."""
-        super().run_from_argv([argument for given in argv for argument in _as_bare_flag(given)])
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        """3.3 wrote the flag as `--exclude_future_jobs=True`, which argparse has no way to allow
+        beside the bare flag without taking the queue's name that follows for its value.
+        """
+        parser = super().create_parser(*args, **kwargs)
+        parse = parser.parse_known_args
+
+        def parse_both(given: Any = None, namespace: Any = None) -> Any:
+            given = sys.argv[1:] if given is None else given
+            return parse([bare for text in given for bare in _as_bare_flag(text)], namespace)
+
+        parser.parse_known_args = parse_both  # type: ignore[assignment,method-assign]
+        return parser
 
     def handle(
         self,
