@@ -105,6 +105,7 @@ def migrate(screen: Screen) -> bool:
 
     file = connection.settings_dict["NAME"]
     began = time.monotonic()
+    Path(log_file()).write_text("", encoding="utf-8")  # a log of this run, not of all
     try:
         call_command("migrate", verbosity=0)
         with transaction.atomic():
@@ -233,9 +234,7 @@ class Watch:
 
 def conclude(watch: Watch, screen: Screen, stop: StopRequest) -> int:
     """Say how it went; returns the exit code."""
-    from django.conf import settings
-
-    log = shown(settings.LOGGING["handlers"]["file"]["filename"])
+    log = shown(log_file())
     left, exit_code = watch.snapshot.left, watch.worker.exit_code
     screen.say()
     if watch.worker_died and left:
@@ -282,20 +281,28 @@ def tell_summary(screen: Screen) -> None:
         "Imported", ", ".join(f"{row['target']} ({row['importers']:,})" for row in imported)
     )
     if summary.failures:
-        screen.step("Failed", "files that are no valid Python: the library tests itself with them")
+        screen.step(
+            "Failed", "files that this Python cannot read; their story is on a page, see below"
+        )
 
 
 def tell_where_to_look(screen: Screen, log: str) -> None:
     screen.title("\nWhere to look next")
     screen.say(f"  {command('runserver')}")
-    screen.say("      then http://127.0.0.1:8000/ for what was found,")
-    screen.say("      and http://127.0.0.1:8000/failures/ for what could not be read, and why")
+    screen.say("      then http://127.0.0.1:8000/ for what was found, and")
+    screen.say("      http://127.0.0.1:8000/failures/ for what could not be read, and why")
     screen.say(f"  {shown(MANAGE.parent / 'settings.py')}  and  {shown(MANAGE.parent / 'catalog')}")
     screen.say("      how the jobs are declared, their tasks and hooks")
     screen.say(f"  {log}")
     screen.say("      what the worker did, job by job")
     screen.say(f"  {shown(MANAGE.parent.parent / 'README.md')}")
     screen.say("      a queue for your own project in five minutes")
+
+
+def log_file() -> str:
+    from django.conf import settings
+
+    return str(settings.LOGGING["handlers"]["file"]["filename"])
 
 
 def versions() -> str:
@@ -320,7 +327,10 @@ def ending(exit_code: int | None) -> str:
 
 
 def command(name: str) -> str:
-    return f"{shown(sys.executable)} {shown(MANAGE)} {name}"
+    """What to type for a command of the example, in the surroundings of this run."""
+    given = [name for name in ("EXAMPLE_LIBRARY", "EXAMPLE_DATABASE") if name in os.environ]
+    variables = "".join(f"{name}={shlex.quote(os.environ[name])} " for name in given)
+    return f"{variables}{shlex.quote(shown(sys.executable))} {shlex.quote(shown(MANAGE))} {name}"
 
 
 def shown(path: str | Path) -> str:

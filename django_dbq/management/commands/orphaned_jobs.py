@@ -19,7 +19,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("job_id", nargs="*", help="Only these jobs (default: all).")
+        parser.add_argument("job_id", nargs="*", default=[], help="Only these jobs (default: all).")
         parser.add_argument(
             "--requeue",
             action="store_true",

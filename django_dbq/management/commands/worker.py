@@ -90,6 +90,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "queue_name",
             nargs="*",
+            default=["default"],  # without one, call_command(queue_name=...) cannot name it
             help="Queues to serve; the first is emptied before the next is looked at. "
             "Default: default.",
         )
@@ -140,7 +141,7 @@ class Command(BaseCommand):
             raise SystemExit(exit_code)
 
     def _worker_options(self, options: dict[str, Any]) -> WorkerOptions:
-        names = options["queue_name"] or ["default"]
+        names = options["queue_name"]
         rate_limit = options["rate_limit"]
         if rate_limit is None:
             try:
