@@ -28,8 +28,8 @@ class JobNotDeclared(DBQError, KeyError):  # KeyError: what 3.x raised here
 class InvalidDeclaration(DBQError, ValueError):
     """`settings.JOBS` does not have the shape that it should have."""
 
-    def __init__(self, found: str, *, hint: str) -> None:
-        super().__init__(found)
+    def __init__(self, found: str, hint: str) -> None:
+        super().__init__(found, hint)
         self.found, self.hint = found, hint
 
     def __str__(self) -> str:
@@ -124,11 +124,22 @@ class LeaseLost(DBQError):
         )
 
 
+class InvalidOption(DBQError, ValueError):
+    """A worker was asked for something that makes no sense."""
+
+    def __init__(self, option: str, found: object, expected: str) -> None:
+        super().__init__(option, found, expected)
+        self.option, self.found, self.expected = option, found, expected
+
+    def __str__(self) -> str:
+        return f"--{self.option} must be {self.expected}, not {self.found}."
+
+
 class DatabaseNotReady(DBQError):
     """The worker's database cannot be reached, or lacks the tables of this version."""
 
-    def __init__(self, alias: str, reason: str, *, hint: str) -> None:
-        super().__init__(alias, reason)
+    def __init__(self, alias: str, reason: str, hint: str) -> None:
+        super().__init__(alias, reason, hint)
         self.alias, self.reason, self.hint = alias, reason, hint
 
     def __str__(self) -> str:

@@ -64,7 +64,10 @@ def _duration(key: str, value: Any) -> timedelta:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _wrong(key, value, "a timedelta or a number of seconds")
-    return timedelta(seconds=value)
+    try:
+        return timedelta(seconds=value)
+    except (OverflowError, ValueError):  # no such duration: infinite, too long, not a number
+        raise _wrong(key, value, "a timedelta or a number of seconds") from None
 
 
 def _wrong(key: str, found: object, expected: str) -> ImproperlyConfigured:

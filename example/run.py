@@ -249,7 +249,9 @@ def conclude(watch: Watch, screen: Screen, stop: StopRequest) -> int:
     if stop.is_asked:
         screen.say(f"Stopped, with {left:,} jobs left. To go on with them: {command('worker')}")
         return stop.exit_code
-    tell_summary(screen)
+    if not tell_summary(screen):
+        screen.warn(f"The job that counts what was found has failed. See {log}.")
+        return 1
     tell_where_to_look(screen, log)
     if watch.worker.had_to_be_killed or exit_code:
         screen.warn(f"\nThe work is done, but the worker did not stop well ({ending(exit_code)}).")
@@ -257,11 +259,14 @@ def conclude(watch: Watch, screen: Screen, stop: StopRequest) -> int:
     return 0
 
 
-def tell_summary(screen: Screen) -> None:
+def tell_summary(screen: Screen) -> bool:
+    """What the scheduled job counted; False when it has counted nothing."""
     from example.catalog import index, queries
     from example.catalog.models import Summary
 
     summary = Summary.objects.first()
+    if summary is None:
+        return False
     jobs, seconds = index.jobs_and_seconds()
     rate = jobs / max(seconds, 0.001)
     screen.title(f"{jobs:,} modules in {progress.duration(seconds)}, {rate:,.0f} jobs/s")
@@ -284,6 +289,7 @@ def tell_summary(screen: Screen) -> None:
         screen.step(
             "Failed", "files that this Python cannot read; their story is on a page, see below"
         )
+    return True
 
 
 def tell_where_to_look(screen: Screen, log: str) -> None:

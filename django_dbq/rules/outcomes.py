@@ -60,7 +60,7 @@ class Failure:
 def _message_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as second:  # a broken __str__ must not cost us the outcome
+    except BaseException as second:  # a broken __str__ must not cost us the outcome
         return f"(its message cannot be shown: {type(second).__name__})"
 
 

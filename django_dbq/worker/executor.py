@@ -8,7 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from django_dbq import clock
-from django_dbq.exceptions import JobNotDeclared, TransactionLeftOpen, WorkspaceNotJSON
+from django_dbq.exceptions import (
+    InvalidDeclaration,
+    JobNotDeclared,
+    TransactionLeftOpen,
+    WorkspaceNotJSON,
+)
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import Advanced, Completed, Failed, Failure, Outcome, Requeued
 from django_dbq.rules.states import State
@@ -48,7 +53,7 @@ class _Attempt:
             self._note_failure(error)
         else:
             self.job.state = State.READY if self.job.next_task else State.COMPLETE
-        if not isinstance(self.error, JobNotDeclared):
+        if not isinstance(self.error, (JobNotDeclared, InvalidDeclaration)):  # no hooks known
             if self.error is not None:
                 self._run_guarded(self.job.run_failure_hook, self.error)
             self._run_guarded(self.job.run_post_task_hook)

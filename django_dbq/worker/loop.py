@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from django.db import Error
 from django_dbq import clock
 from django_dbq.clock import DatabaseClock
 from django_dbq.engines import Engine
+from django_dbq.exceptions import InvalidOption
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import Outcome
 from django_dbq.rules.prefetch import appetite
@@ -41,6 +43,18 @@ class WorkerOptions:
     processes: int = 1
     burst: bool = False
     max_jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        self._require_at_least("rate_limit", self.rate_limit_seconds, 0, "seconds")
+        self._require_at_least("threads", self.threads, 1, "threads")
+        self._require_at_least("processes", self.processes, 0, "processes")
+        if self.max_jobs is not None:
+            self._require_at_least("max-jobs", self.max_jobs, 1, "jobs")
+
+    @staticmethod
+    def _require_at_least(option: str, found: float, least: int, unit: str) -> None:
+        if not least <= found < math.inf:
+            raise InvalidOption(option, found, f"a number of {unit} from {least} up")
 
 
 class Worker:

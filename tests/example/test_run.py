@@ -19,6 +19,12 @@ from tests import databases
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEADLINE_SECONDS = 60
 
+# Gives a command a terminal of its own, and types there what comes in.
+IN_A_TERMINAL = """
+import os, pty, sys
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+"""
+
 pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(
@@ -35,24 +41,32 @@ class Run:
         self.database = folder / "example.sqlite3"
         self.log = folder / "worker.log"
         self.output = folder / "output.txt"
+        self.processes: list[subprocess.Popen] = []
         self.environment = {
             **os.environ,
             "EXAMPLE_DATABASE": str(self.database),
             "EXAMPLE_LOG": str(self.log),
             "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8",
+            "TERM": "xterm",
         }
+        self.environment.pop("NO_COLOR", None)
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(self, *arguments: str, in_terminal: bool = False) -> subprocess.Popen:
+        command = [sys.executable, "-m", "example", "--summary-after", "0.5", *arguments]
+        if in_terminal:
+            command = [sys.executable, "-c", IN_A_TERMINAL, *command]
         with self.output.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "example", "--summary-after", "0.5", *arguments],
+            process = subprocess.Popen(
+                command,
                 cwd=ROOT,
                 env=self.environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        return self.process
+        self.processes.append(process)
+        return process
 
     def finish(self, *arguments: str) -> int:
         try:
@@ -195,6 +209,21 @@ def test_it_stops_when_asked_and_leaves_the_rest_for_later(run, started, name):
     assert re.search(r"Stopped, with [\d,]+ jobs left\. To go on with them: .*worker", run.text)
     assert not is_alive(run.worker_pid)
     assert set(run.states()) <= {"NEW", "READY", "COMPLETE", "FAILED"}  # nothing is held
+
+
+def test_in_a_terminal_it_draws_a_bar_and_ctrl_c_stops_it(run):
+    process = run.start(in_terminal=True)
+    eventually(lambda: process.poll() is not None or some_are_done(run), "finished jobs")
+
+    process.stdin.write(b"\x03")
+    process.stdin.flush()
+
+    assert process.wait(DEADLINE_SECONDS) == 128 + signal.SIGINT, run.text
+    assert re.search(r"\x1b\[2K.*░.*jobs/s", run.text)
+    assert "Stopped, with" in run.text
+    assert "Traceback" not in run.text
+    assert run.text.count("\x1b[?25l") == run.text.count("\x1b[?25h") > 0  # the cursor is back
+    assert not is_alive(run.worker_pid)
 
 
 def test_a_worker_that_dies_is_told_of_and_the_run_fails(run, started):

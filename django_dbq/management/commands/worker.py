@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
+from argparse import ArgumentParser
 from datetime import datetime
 from time import sleep
 from types import FrameType
@@ -15,11 +13,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import router
 from django.utils import timezone
+from django.utils.connection import ConnectionDoesNotExist
 
 from django_dbq import settings as dbq_settings
 from django_dbq.clock import aware_now
 from django_dbq.engines import engine_for
-from django_dbq.exceptions import DatabaseNotReady
+from django_dbq.exceptions import DBQError
 from django_dbq.models import Job
 from django_dbq.rules.states import State
 from django_dbq.worker.executor import perform
@@ -98,19 +97,19 @@ class Command(BaseCommand):
             "--rate_limit",
             "--rate-limit",
             nargs="?",
-            type=_at_least(0, float, "seconds"),
+            type=float,
             help="Seconds between one job of a worker and its next; 0 for none. Default: "
             'DBQ["RATE_LIMIT"], or 1.',
         )
         parser.add_argument(
             "--threads",
-            type=_at_least(1, int, "threads"),
+            type=int,
             default=1,
             help="Jobs that one worker process runs at the same time. Default: 1.",
         )
         parser.add_argument(
             "--processes",
-            type=_at_least(0, int, "processes"),
+            type=int,
             default=1,
             help="Worker processes. 0: work in this process, for a debugger. Default: 1.",
         )
@@ -119,7 +118,7 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--max-jobs",
-            type=_at_least(1, int, "jobs"),
+            type=int,
             help="Each process exits when that many jobs are complete or failed.",
         )
         parser.add_argument("--database", help="Alias of the database with the jobs.")
@@ -128,35 +127,30 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        worker_options = self._worker_options(options)
-        self.stdout.write(_start_line(worker_options))
-        if options["dry_run"]:
-            return
-        _show_logs(options["verbosity"])
         try:
+            worker_options = _worker_options(options)
+            self.stdout.write(_start_line(worker_options))
+            if options["dry_run"]:
+                return
+            _show_logs(options["verbosity"])
             exit_code = serve(worker_options)
-        except DatabaseNotReady as error:
+        except (DBQError, ImproperlyConfigured, ConnectionDoesNotExist) as error:
             raise CommandError(str(error)) from error
         if exit_code:
             raise SystemExit(exit_code)
 
-    def _worker_options(self, options: dict[str, Any]) -> WorkerOptions:
-        names = options["queue_name"]
-        rate_limit = options["rate_limit"]
-        if rate_limit is None:
-            try:
-                rate_limit = dbq_settings.current().rate_limit
-            except ImproperlyConfigured as error:
-                raise CommandError(str(error)) from error
-        return WorkerOptions(
-            queues=(names,) if isinstance(names, str) else tuple(dict.fromkeys(names)),
-            using=options["database"] or router.db_for_write(Job),
-            rate_limit_seconds=_at_least(0, float, "seconds")(rate_limit),
-            threads=options["threads"],
-            processes=options["processes"],
-            burst=options["burst"],
-            max_jobs=options["max_jobs"],
-        )
+
+def _worker_options(options: dict[str, Any]) -> WorkerOptions:
+    names, rate_limit = options["queue_name"], options["rate_limit"]
+    return WorkerOptions(
+        queues=(names,) if isinstance(names, str) else tuple(dict.fromkeys(names)),
+        using=options["database"] or router.db_for_write(Job),
+        rate_limit_seconds=dbq_settings.current().rate_limit if rate_limit is None else rate_limit,
+        threads=options["threads"],
+        processes=options["processes"],
+        burst=options["burst"],
+        max_jobs=options["max_jobs"],
+    )
 
 
 def _start_line(options: WorkerOptions) -> str:
@@ -178,16 +172,3 @@ def _show_logs(verbosity: int) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
-
-
-def _at_least(least: int, kind: type, what: str) -> Callable[[Any], Any]:
-    def parse(given: Any) -> Any:
-        try:
-            number = kind(given)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not least <= number < math.inf:
-            raise ArgumentTypeError(f"{given!r} is not a number of {what} from {least} up.")
-        return number
-
-    return parse
