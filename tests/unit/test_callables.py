@@ -1,0 +1,43 @@
+"""From a dotted path to the function."""
+
+from __future__ import annotations
+
+import os.path
+
+import pytest
+
+from django_dbq.exceptions import TaskNotFound
+from django_dbq.rules.callables import function_at
+
+
+def test_a_path_leads_to_its_function():
+    assert function_at("os.path.join") is os.path.join
+
+
+@pytest.mark.parametrize("path", ["join", "no_such_module.join", "os.path.no_such_name"])
+def test_a_path_that_leads_nowhere_is_an_import_error_that_says_so(path):
+    with pytest.raises(ImportError) as raised:
+        function_at(path)
+
+    assert isinstance(raised.value, TaskNotFound)
+    assert repr(path) in str(raised.value)
+    assert "settings.JOBS" in str(raised.value)
+
+
+def test_what_cannot_be_called_is_no_task():
+    with pytest.raises(TaskNotFound, match="it is a str"):
+        function_at("os.path.sep")
+
+
+@pytest.mark.parametrize(
+    "line", ["1 / 0", "raise SystemExit(3)", "raise KeyboardInterrupt", "def broken(:"]
+)
+def test_whatever_a_module_raises_at_its_import_is_a_task_that_was_not_found(
+    line, tmp_path, monkeypatch
+):
+    (tmp_path / "module_that_breaks.py").write_text(f"{line}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TaskNotFound) as raised:
+        function_at("module_that_breaks.task")
+
+    assert raised.value.__cause__ is not None

@@ -1,0 +1,86 @@
+"""`manage.py check`."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.checks import run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from django_dbq.checks import check_jobs, check_settings
+from django_dbq.rules.declarations import HOOK_KEYS
+
+GOOD = "tests.project.tasks.noop"
+
+
+def ids(messages):
+    return [message.id for message in messages]
+
+
+def test_the_declarations_of_this_project_are_good():
+    assert check_jobs() == check_settings() == []
+
+
+def test_jobs_that_are_no_dict_are_e001(settings):
+    settings.JOBS = ["app.task"]
+
+    assert ids(check_jobs()) == ["django_dbq.E001"]
+
+
+@pytest.mark.parametrize("entry", [[], {}, {"tasks": []}, {"tasks": GOOD}, None, {"tasks": [5]}])
+def test_an_entry_of_the_wrong_shape_is_e002(settings, entry):
+    settings.JOBS = {"job": entry}
+
+    assert ids(check_jobs()) == ["django_dbq.E002"]
+
+
+@pytest.mark.parametrize("path", ["no.such.task", "tests.project.tasks.gone", "os.path.sep"])
+def test_a_task_that_cannot_be_called_is_e003(settings, path):
+    settings.JOBS = {"job": [GOOD, path]}
+    (message,) = check_jobs()
+
+    assert message.id == "django_dbq.E003"
+    assert path in message.msg
+    assert "'job'" in message.msg
+
+
+@pytest.mark.parametrize("key", HOOK_KEYS)
+def test_a_hook_that_cannot_be_called_is_e004(settings, key):
+    settings.JOBS = {"job": {"tasks": [GOOD], key: "no.such.hook"}}
+    (message,) = check_jobs()
+
+    assert message.id == "django_dbq.E004"
+    assert key in message.msg
+
+
+def test_an_unknown_key_of_a_job_is_e005(settings):
+    settings.JOBS = {"job": {"tasks": [GOOD], "retries": 3}}
+    (message,) = check_jobs()
+
+    assert message.id == "django_dbq.E005"
+    assert "failure_hook" in message.hint
+
+
+@pytest.mark.parametrize("given", [{"LEASE": 0}, {"UNKNOWN": 1}, ["LEASE"]])
+def test_wrong_settings_are_e006(settings, given):
+    settings.DBQ = given
+
+    assert ids(check_settings()) == ["django_dbq.E006"]
+
+
+def test_each_wrong_job_and_each_wrong_task_of_it_is_told(settings):
+    settings.JOBS = {
+        "one": ["no.such.task", "nor.such.task", "no.such.task"],
+        "two": {"tasks": []},
+        "three": [GOOD],
+    }
+
+    assert ids(check_jobs()) == ["django_dbq.E003", "django_dbq.E003", "django_dbq.E002"]
+
+
+def test_django_runs_these_checks(settings):
+    settings.JOBS, settings.DBQ = {"job": {"tasks": []}}, {"LEASE": 0}
+
+    assert {"django_dbq.E002", "django_dbq.E006"} <= set(ids(run_checks()))
+    with pytest.raises(SystemCheckError, match=r"django_dbq\.E002"):
+        call_command("check")

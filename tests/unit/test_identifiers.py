@@ -1,0 +1,65 @@
+"""The ids of new jobs."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_dbq.rules import identifiers
+from django_dbq.rules.identifiers import uuid7
+
+MOMENTS = st.integers(min_value=0, max_value=(1 << 48) * 1_000_000 - 1)  # nanoseconds since 1970
+
+
+def id_made_at(nanoseconds):
+    class Stopped:
+        @staticmethod
+        def time_ns():
+            return nanoseconds
+
+    before, identifiers.time = identifiers.time, Stopped
+    try:
+        return uuid7()
+    finally:
+        identifiers.time = before
+
+
+@given(MOMENTS)
+def test_an_id_is_a_version_7_uuid_of_the_standard_s_variant(nanoseconds):
+    made = id_made_at(nanoseconds)
+
+    assert made.version == 7
+    assert made.variant == uuid.RFC_4122
+
+
+@given(MOMENTS)
+def test_an_id_begins_with_the_millisecond_in_which_it_was_made(nanoseconds):
+    assert id_made_at(nanoseconds).int >> 80 == nanoseconds // 1_000_000
+
+
+@given(MOMENTS, MOMENTS)
+def test_of_two_ids_made_a_microsecond_apart_the_later_one_is_greater(one, another):
+    if abs(one - another) >= 1_000:
+        assert (id_made_at(one) < id_made_at(another)) == (one < another)
+
+
+def test_ids_made_at_the_same_moment_differ():
+    assert len({id_made_at(1) for _ in range(1_000)}) == 1_000
+
+
+def test_ids_made_by_many_threads_differ():
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: uuid7(), range(4_000)))
+
+    assert len(set(made)) == len(made)
+
+
+def test_an_id_is_made_now():
+    before = time.time_ns() // 1_000_000
+    made = uuid7().int >> 80
+
+    assert before <= made <= time.time_ns() // 1_000_000

@@ -1,0 +1,98 @@
+"""How many jobs a worker takes at once."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_dbq.rules.prefetch import BUFFER_SECONDS, LARGEST_CLAIM, Pace, appetite
+
+THREADS = st.integers(min_value=1, max_value=1_000)
+IN_FLIGHT = st.integers(min_value=0, max_value=2_000)
+SECONDS = st.floats(min_value=0, max_value=86_400)
+DURATIONS = st.lists(SECONDS, min_size=1)
+
+
+def pace_of(durations):
+    pace = Pace()
+    for seconds in durations:
+        pace.note(seconds)
+    return pace.mean_seconds
+
+
+@given(threads=THREADS, in_flight=IN_FLIGHT, mean=st.none() | SECONDS)
+def test_the_appetite_is_never_negative(threads, in_flight, mean):
+    assert appetite(threads=threads, in_flight=in_flight, mean_seconds=mean) >= 0
+
+
+@given(threads=THREADS, in_flight=IN_FLIGHT, mean=st.none() | SECONDS)
+def test_no_thread_idles_for_want_of_a_claim(threads, in_flight, mean):
+    wanted = appetite(threads=threads, in_flight=in_flight, mean_seconds=mean)
+
+    assert in_flight + wanted >= threads
+
+
+@given(threads=THREADS, in_flight=IN_FLIGHT)
+def test_a_worker_that_has_run_nothing_yet_takes_one_job_for_each_thread(threads, in_flight):
+    wanted = appetite(threads=threads, in_flight=in_flight, mean_seconds=None)
+
+    assert wanted == max(0, threads - in_flight)
+
+
+@given(threads=THREADS, in_flight=IN_FLIGHT, mean=SECONDS)
+def test_a_worker_takes_no_more_than_it_can_soon_start(threads, in_flight, mean):
+    wanted = appetite(threads=threads, in_flight=in_flight, mean_seconds=mean)
+
+    if wanted and in_flight + wanted > threads:
+        assert (in_flight + wanted) * mean <= threads * BUFFER_SECONDS * (1 + 1e-9)
+
+
+@given(threads=THREADS, in_flight=IN_FLIGHT, mean=st.none() | SECONDS)
+def test_a_claim_has_a_largest_size(threads, in_flight, mean):
+    wanted = appetite(threads=threads, in_flight=in_flight, mean_seconds=mean)
+
+    assert wanted <= max(threads, LARGEST_CLAIM)
+
+
+def test_jobs_of_no_duration_fill_the_largest_claim():
+    assert appetite(threads=1, in_flight=0, mean_seconds=0.0) == LARGEST_CLAIM
+
+
+def test_a_worker_asks_again_only_when_half_of_its_jobs_are_done():
+    quick = BUFFER_SECONDS / 100  # a hundred can be started soon
+
+    assert appetite(threads=1, in_flight=51, mean_seconds=quick) == 0
+    assert appetite(threads=1, in_flight=50, mean_seconds=quick) == 50
+
+
+def test_jobs_that_take_long_are_taken_one_by_one():
+    assert appetite(threads=1, in_flight=0, mean_seconds=10.0) == 1
+    assert appetite(threads=1, in_flight=1, mean_seconds=10.0) == 0
+
+
+def test_a_worker_that_has_run_nothing_knows_no_pace():
+    assert Pace().mean_seconds is None
+
+
+@given(DURATIONS)
+def test_the_pace_lies_between_the_shortest_and_the_longest_job(durations):
+    slack = 1e-9 * max(1.0, max(durations))
+
+    assert min(durations) - slack <= pace_of(durations) <= max(durations) + slack
+
+
+@given(DURATIONS, SECONDS)
+def test_a_long_job_counts_at_once(durations, seconds):
+    before = pace_of(durations)
+
+    if seconds > before:
+        assert pace_of([*durations, seconds]) >= seconds / 2
+
+
+@given(SECONDS.filter(lambda seconds: seconds > 1))
+def test_a_single_short_job_makes_nobody_greedy(seconds):
+    assert pace_of([seconds, 0.0]) >= seconds / 2
+
+
+def test_short_jobs_count_as_they_repeat():
+    assert pace_of([10.0] + [0.001] * 100) < 0.002
