@@ -1,0 +1,1 @@
+"""How fast the queue is, measured: `make bench`, or `python -m benchmarks`. See README.md."""

@@ -1,0 +1,32 @@
+"""The tasks of the measured jobs. They do next to nothing: what is left is the queue's cost."""
+
+from __future__ import annotations
+
+import os
+
+from django_dbq.models import Job
+
+
+def noop(job: Job) -> None:
+    pass
+
+
+def noop_too(job: Job) -> None:
+    pass
+
+
+def noop_as_well(job: Job) -> None:
+    pass
+
+
+def change_workspace(job: Job) -> None:
+    job.workspace["answer"] = str(job.pk)  # another one for each job: no two rows are written alike
+
+
+def sign(job: Job) -> None:
+    """Leave a line with the job's id and our own, in a file that all workers append to."""
+    file = os.open(job.workspace["file"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, f"{job.pk} {os.getpid()}\n".encode())  # short, so it arrives in one piece
+    finally:
+        os.close(file)
