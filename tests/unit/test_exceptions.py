@@ -12,6 +12,7 @@ from django_dbq.exceptions import (
     DBQError,
     InvalidDeclaration,
     InvalidJob,
+    InvalidOption,
     JobNotDeclared,
     LeaseLost,
     TaskNotDeclared,
@@ -31,6 +32,7 @@ EXAMPLES = [
     WorkspaceNotJSON("mail", "a set is not JSON"),
     TransactionLeftOpen("default"),
     LeaseLost("c0ffee"),
+    InvalidOption("threads", -1, "a number of threads from 1 up"),
     DatabaseNotReady("default", "it is down.", hint="Start it."),
 ]
 
@@ -40,6 +42,7 @@ OLD_NAMES = {
     TaskNotDeclared: ValueError,
     TaskNotFound: ImportError,
     InvalidJob: ValueError,
+    InvalidOption: ValueError,
     WorkspaceNotJSON: TypeError,
 }
 
