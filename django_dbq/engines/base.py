@@ -52,6 +52,7 @@ class Engine:
     scheduled_in_queue = f"queue_name = %s AND {SCHEDULED}"
     held_by_worker = f"worker_id = %s AND {HELD_BY_A_WORKER}"
     held_by_nobody = f"worker_id IS NULL AND {HELD_BY_A_WORKER}"
+    held_by_somebody = f"worker_id IS NOT NULL AND {HELD_BY_A_WORKER}"
     claim_order = "priority DESC, created"
     lock_rows = ""
 
@@ -345,6 +346,19 @@ class Engine:
         """The workers that have sent no heartbeat since then."""
         silent = WorkerProcess.objects.using(self.using).silent_since(since)
         return list(silent.values_list("pk", flat=True))
+
+    def vanished_workers(self) -> list[int]:
+        """Workers that are not registered any more and hold jobs all the same.
+
+        One that was frozen just as it claimed: others buried it, and then the claim arrived.
+        """
+        workers = self.connection.ops.quote_name(WorkerProcess._meta.db_table)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT DISTINCT worker_id FROM {self.table} WHERE {self.held_by_somebody} "
+                f"AND worker_id NOT IN (SELECT id FROM {workers})"
+            )
+            return [row[0] for row in cursor.fetchall()]
 
     def rescue(self, worker_id: int, *, now: datetime) -> int:
         """Give back all that a dead worker holds, and forget the worker; returns how many jobs.

@@ -17,6 +17,7 @@ class MySQLEngine(Engine):
     scheduled_in_queue = "dbq_scheduled_queue = %s"
     held_by_worker = "dbq_holder = %s"
     held_by_nobody = "dbq_holder = 0"
+    held_by_somebody = "dbq_holder > 0"
     claim_order = "dbq_rank, created"
     lock_rows = "FOR UPDATE SKIP LOCKED"
 

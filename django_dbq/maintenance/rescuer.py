@@ -15,15 +15,11 @@ def rescue_silent(engine: Engine, *, lease: timedelta, now: datetime) -> int:
 
     Any number of processes may do this at once: each job is given back once.
     """
-    rescued = 0
-    for worker_id in engine.silent_workers(since=now - lease):
-        count = engine.rescue(worker_id, now=now)
-        logger.warning(
-            "Worker %d has been silent for more than %s and is taken for dead; "
-            "%d jobs of it were given back.",
-            worker_id,
-            lease,
-            count,
-        )
-        rescued += count
+    silent = engine.silent_workers(since=now - lease)
+    return sum(_rescue(engine, worker_id, now) for worker_id in silent + engine.vanished_workers())
+
+
+def _rescue(engine: Engine, worker_id: int, now: datetime) -> int:
+    rescued = engine.rescue(worker_id, now=now)
+    logger.warning("Worker %d is taken for dead; %d jobs were given back.", worker_id, rescued)
     return rescued

@@ -1,0 +1,74 @@
+"""Any living worker gives back what dead ones hold."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from django_dbq.engines import engine_for
+from django_dbq.maintenance.rescuer import rescue_silent
+from django_dbq.models import Job, WorkerProcess
+from django_dbq.rules.states import State
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2031, 5, 4, 12, 0, tzinfo=timezone.utc)
+LEASE = timedelta(seconds=10)
+
+
+@pytest.fixture
+def engine():
+    return engine_for("default")
+
+
+def worker_seen(engine, moment):
+    return engine.register(hostname="web-1", pid=4711, queues=["default"], now=moment).pk
+
+
+def job_held_by(engine, worker_id):
+    job = Job.objects.create(name="noop")
+    engine.claim(["default"], limit=1, worker_id=worker_id, now=NOW + timedelta(days=3650))
+    return job
+
+
+def state_of(job):
+    return Job.objects.get(pk=job.pk).state
+
+
+def test_a_silent_worker_loses_its_jobs_and_its_row(engine):
+    silent = worker_seen(engine, NOW - LEASE - timedelta(seconds=1))
+    job = job_held_by(engine, silent)
+
+    assert rescue_silent(engine, lease=LEASE, now=NOW) == 1
+
+    assert state_of(job) == State.READY
+    assert not WorkerProcess.objects.filter(pk=silent).exists()
+
+
+def test_a_worker_heard_within_the_lease_keeps_its_jobs(engine):
+    heard = worker_seen(engine, NOW - LEASE + timedelta(seconds=1))
+    job = job_held_by(engine, heard)
+
+    assert rescue_silent(engine, lease=LEASE, now=NOW) == 0
+
+    assert state_of(job) == State.PROCESSING
+    assert WorkerProcess.objects.filter(pk=heard).exists()
+
+
+def test_a_claim_that_arrives_after_its_worker_was_buried_is_rescued_too(engine):
+    buried = worker_seen(engine, NOW)
+    engine.deregister(buried)
+    job = job_held_by(engine, buried)
+
+    assert rescue_silent(engine, lease=LEASE, now=NOW) == 1
+
+    assert state_of(job) == State.READY
+
+
+def test_a_job_without_an_owner_is_left_to_the_3_3_worker_that_may_run_it(engine):
+    job = job_held_by(engine, None)
+
+    assert rescue_silent(engine, lease=LEASE, now=NOW + timedelta(days=1)) == 0
+
+    assert state_of(job) == State.PROCESSING
