@@ -76,13 +76,15 @@ class Run:
 
     def end(self) -> None:
         """Leave no process behind, whatever the test came to."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(DEADLINE_SECONDS)
+        for process in self.processes:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(DEADLINE_SECONDS)
+            process.stdin.close()
 
     @property
     def text(self) -> str:
-        return self.output.read_text()
+        return self.output.read_text(encoding="utf-8", errors="replace")
 
     @property
     def worker_pid(self) -> int:
