@@ -36,8 +36,10 @@ class Found:
 def main() -> int:
     arguments = parse_arguments()
     about = machine.about_the_machine()
-    about["runs"] = "1, few rows: for trying the benchmarks out" if arguments.quick else (
-        f"{arguments.runs} of each, in turn"
+    about["runs"] = (
+        "1, few rows: for trying the benchmarks out"
+        if arguments.quick
+        else (f"{arguments.runs} of each, in turn")
     )
     print(_listing(about), flush=True)
     found, status = [], 0

@@ -86,13 +86,14 @@ def drained(load: Workload, jobs: int) -> Drained:
     return Drained(seconds_by_rows(), used.seconds)
 
 
-def seconds_by_rows() -> float:
+def seconds_by_rows(name: str | None = None) -> float:
     """From the first claim to the last acknowledgement.
 
     `finished_at` is taken before its statement is sent, so the last commit is not in here. The
     wall clock has it.
     """
-    ends: dict[str, datetime] = Job.objects.order_by().aggregate(
+    jobs = Job.objects.filter(name=name) if name else Job.objects.all()
+    ends: dict[str, datetime] = jobs.order_by().aggregate(
         first=Min("started_at"), last=Max("finished_at")
     )
     return (ends["last"] - ends["first"]).total_seconds()

@@ -24,7 +24,7 @@ class Figure:
         return statistics.median(self.values)
 
     def as_cells(self) -> tuple[str, str, str, str]:
-        spread = "–".join(_short(value) for value in (min(self.values), max(self.values)))
+        spread = f"{_short(min(self.values))} to {_short(max(self.values))}"
         middle = f"{_short(self.median)} {self.unit}".strip()
         return self.what, middle, spread if len(self.values) > 1 else "", self.note
 
@@ -71,7 +71,7 @@ def as_markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def section_as_markdown(section: Section) -> str:
     rows = [figure.as_cells() for figure in section.figures]
-    table = as_markdown(("measured", "median", "lowest–highest", "note"), rows)
+    table = as_markdown(("measured", "median", "lowest to highest", "note"), rows)
     return f"### {section.title}\n\n{table}\n"
 
 

@@ -17,7 +17,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # What decides how long a commit takes.
 ASKED_FOR = {
     "postgresql": ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers"),
-    "mysql": ("innodb_flush_log_at_trx_commit", "sync_binlog", "log_bin", "innodb_buffer_pool_size"),
+    "mysql": (
+        "innodb_flush_log_at_trx_commit",
+        "sync_binlog",
+        "log_bin",
+        "innodb_buffer_pool_size",
+    ),
     "sqlite": ("journal_mode", "synchronous"),
 }
 
@@ -50,7 +55,9 @@ def load() -> str:
 def about_the_database(using: str) -> dict[str, str]:
     connection = connections[using]
     with connection.cursor() as cursor:
-        settings = [f"{name}={_ask(cursor, connection.vendor, name)}" for name in _names(connection)]
+        settings = [
+            f"{name}={_ask(cursor, connection.vendor, name)}" for name in _names(connection)
+        ]
         return {
             "server": _server(connection, cursor),
             "driver": _driver(connection),
@@ -79,9 +86,9 @@ def _driver(connection: Any) -> str:
     module = connection.Database
     if module.__name__ == "pymysql":
         return f"PyMySQL {module.VERSION_STRING} (in pure Python)"
-    names = {"MySQLdb": "mysqlclient"}
-    version = getattr(module, "__version__", None) or module.sqlite_version
-    return f"{names.get(module.__name__, module.__name__)} {version}"
+    if module.__name__ == "MySQLdb":
+        return f"mysqlclient {'.'.join(map(str, module.version_info[:3]))}"
+    return f"{module.__name__} {getattr(module, '__version__', '')}".strip()
 
 
 def _processor() -> str:

@@ -43,5 +43,6 @@ JOBS = {
         "benchmarks.tasks.noop_too",
         "benchmarks.tasks.noop_as_well",
     ],
+    "meets": ["benchmarks.tasks.meet"],
     "signs": ["benchmarks.tasks.sign"],
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 from django_dbq.models import Job
 
@@ -21,6 +23,17 @@ def noop_as_well(job: Job) -> None:
 
 def change_workspace(job: Job) -> None:
     job.workspace["answer"] = str(job.pk)  # another one for each job: no two rows are written alike
+
+
+def meet(job: Job) -> None:
+    """Wait for the other worker: each runs one of these, and both set out together."""
+    directory = Path(job.workspace["directory"])
+    Path(directory, str(os.getpid())).touch()
+    deadline = time.monotonic() + 30
+    while len(list(directory.iterdir())) < job.workspace["workers"]:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the other worker did not come")
+        time.sleep(0.01)
 
 
 def sign(job: Job) -> None:
