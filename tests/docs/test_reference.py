@@ -1,4 +1,4 @@
-"""What the documents say of settings, options, checks, states and commands is what the code says."""
+"""What the pages say of settings, options, checks, states and commands is what the code says."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tests.docs.test_markdown import FENCE, PAGES, ROOT
 REFERENCE = Path("docs/reference.md")
 LIFE_CYCLE = Path("docs/job-life-cycle.md")
 README = Path("README.md")
+CONTRIBUTING = Path("CONTRIBUTING.md")
 
 COMMANDS = ("worker", "queue_depth", "delete_old_jobs", "orphaned_jobs")
 CODE = re.compile(r"`([^`]+)`")
@@ -304,3 +305,42 @@ def test_the_life_cycle_explains_every_arrow():
 
 def test_these_tests_look_at_the_package_that_is_documented():
     assert "django_dbq" in settings.INSTALLED_APPS
+
+
+# Pages for those who change the code
+
+
+def test_the_tree_of_the_architecture_page_has_every_module():
+    tree = section(Path("ARCHITECTURE.md"), "The tree")
+    package = ROOT / "django_dbq"
+    modules = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
+    doors = {path.stem for path in modules if path.parent.name == "commands"}
+    missing = [
+        path.name
+        for path in modules
+        if path.parent.name != "migrations" and path.stem not in doors and path.name not in tree
+    ]
+
+    assert not missing
+    assert all(door in tree for door in doors)
+
+
+def test_the_tree_of_the_architecture_page_has_nothing_else():
+    tree = section(Path("ARCHITECTURE.md"), "The tree")
+    there = {path.name for path in (ROOT / "django_dbq").rglob("*.py")} | {"manage.py"}
+
+    assert set(re.findall(r"\w+\.py\b", tree)) <= there
+
+
+def test_the_contributing_page_has_every_target_of_make():
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    told = [name.removeprefix("make ") for name in first_names(table(CONTRIBUTING, "The commands"))]
+
+    assert sorted(told) == sorted(targets)
+
+
+def test_the_contributing_page_has_every_folder_of_tests():
+    folders = {f"{path.parent.name}/" for path in (ROOT / "tests").glob("*/__init__.py")}
+    rows = table(CONTRIBUTING, "How the tests are laid out")
+
+    assert folders <= set(first_names(rows))
