@@ -36,6 +36,7 @@ TRIES_AT_A_CONTENDED_STATEMENT = 5
 PROMOTED_AT_ONCE = 5_000  # rows: some tens of milliseconds, even where a million fall due together
 RESCUED_AT_ONCE = 500
 INSERTED_AT_ONCE = 1_000
+MOST_ATTEMPTS = 32_767  # what the column counts to: a job that a hook requeues for ever gets there
 
 SAME_IN_ALL = ("name", "queue_name", "priority", "run_after")
 
@@ -170,7 +171,8 @@ class Engine:
         self.jobs.filter(pk__in=[job.pk for job in jobs]).update(
             state=State.PROCESSING,
             token=F("token") + 1,
-            attempts=F("attempts") + 1,
+            attempts=F("attempts")
+            + Case(When(attempts__lt=MOST_ATTEMPTS, then=Value(1)), default=Value(0)),
             worker_id=worker_id,
             started_at=Coalesce("started_at", Value(moment)),
             finished_at=None,
@@ -179,7 +181,7 @@ class Engine:
         for job in jobs:
             job.state = State.PROCESSING
             job.token += 1
-            job.attempts += 1
+            job.attempts = min(job.attempts + 1, MOST_ATTEMPTS)
             job.worker_id = worker_id
             job.started_at = job.started_at or moment
             job.finished_at = None
@@ -198,8 +200,13 @@ class Engine:
                 f"WHERE {self.scheduled_in_queue} AND run_after <= %s LIMIT 1",
                 parameters,
             )
-            if cursor.fetchone():
-                cursor.execute(self.promote_statement, parameters)
+            some_are_due = cursor.fetchone() is not None
+        if some_are_due:
+            self._promote_due(parameters)
+
+    def _promote_due(self, parameters: list[Any]) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(self.promote_statement, parameters)
 
     @property
     def promote_statement(self) -> str:
