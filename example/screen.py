@@ -31,7 +31,7 @@ class Screen:
     @property
     def look(self) -> Look:
         """Asked anew each time: people resize their terminals."""
-        columns = shutil.get_terminal_size((80, 24)).columns
+        columns = shutil.get_terminal_size((80, 24)).columns or 80  # 0: a terminal of no known size
         return Look(columns=columns, color=self.is_live, unicode=self.unicode)
 
     def say(self, text: str = "") -> None:

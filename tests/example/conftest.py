@@ -61,6 +61,17 @@ def run(): pass
     "site-packages/other.py": "import os\n",
     "__pycache__/cached.py": "import os\n",
 }
+
+
+def python_says(path: str) -> str:
+    """What is wrong with a file that does not parse, in the words of the Python that runs us."""
+    try:
+        compile(FILES[path], path, "exec")
+    except SyntaxError as error:
+        return error.msg
+    raise AssertionError(f"{path} parses")
+
+
 GOOD = ["alpha.py", "beta/__init__.py", "beta/gamma.py", "beta/latin.py"]
 BAD = ["broken.py", "coding.py"]
 
@@ -124,7 +135,7 @@ def run_jobs(example, db):
 
     def run() -> None:
         worker = Worker("default", 0)
-        while Job.objects.get_ready_or_none("default"):
+        while Job.get_queue_depths(exclude_future_jobs=True):
             worker._process_job()
 
     return run

@@ -7,11 +7,12 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import escape
 
 from django_dbq.models import Job
 from example.catalog import index
 from example.catalog.models import Failure, Module
-from tests.example.conftest import BAD, GOOD, HOSTILE
+from tests.example.conftest import BAD, GOOD, HOSTILE, python_says
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("example")]
 
@@ -116,7 +117,7 @@ def test_failures_are_shown_with_their_story(client, indexed):
     text = page(client, "failures")
 
     assert "broken.py:2" in text
-    assert "Missing parentheses" in text
+    assert escape(python_says("broken.py")) in text
     assert "Traceback (most recent call last)" in text
 
 
