@@ -360,6 +360,15 @@ def test_c36_to_process_is_all_due_jobs_of_the_queue_in_order(make):
     assert to_process() == [first, second, third]
 
 
+def test_c36_a_queue_name_is_taken_literally(make):
+    make(queue_name="mail2")
+    make(queue_name="mail%")
+
+    assert ready("mail") is None
+    assert to_process("mail") == []
+    assert to_process("mail%") == [Job.objects.get(queue_name="mail%")]
+
+
 def test_c36_to_process_is_a_queryset(make):
     make(workspace={"user_id": 1})
     annas = make(workspace={"user_id": 2})
