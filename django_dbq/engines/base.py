@@ -36,7 +36,6 @@ TRIES_AT_A_CONTENDED_STATEMENT = 5
 PROMOTED_AT_ONCE = 5_000  # rows: some tens of milliseconds, even where a million fall due together
 RESCUED_AT_ONCE = 500
 INSERTED_AT_ONCE = 1_000
-MOST_ATTEMPTS = 32_767  # what the column counts to: a job that a hook requeues for ever gets there
 
 SAME_IN_ALL = ("name", "queue_name", "priority", "run_after")
 
@@ -171,8 +170,7 @@ class Engine:
         self.jobs.filter(pk__in=[job.pk for job in jobs]).update(
             state=State.PROCESSING,
             token=F("token") + 1,
-            attempts=F("attempts")
-            + Case(When(attempts__lt=MOST_ATTEMPTS, then=Value(1)), default=Value(0)),
+            attempts=F("attempts") + 1,
             worker_id=worker_id,
             started_at=Coalesce("started_at", Value(moment)),
             finished_at=None,
@@ -181,7 +179,7 @@ class Engine:
         for job in jobs:
             job.state = State.PROCESSING
             job.token += 1
-            job.attempts = min(job.attempts + 1, MOST_ATTEMPTS)
+            job.attempts += 1
             job.worker_id = worker_id
             job.started_at = job.started_at or moment
             job.finished_at = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from django_dbq.engines.base import MOST_ATTEMPTS, Engine
+from django_dbq.engines.base import Engine
 from django_dbq.models import Job
 from django_dbq.rules.states import State
 
@@ -40,8 +40,7 @@ class ReturningEngine(Engine):
                 f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
             ),
             changes=(
-                f"state = '{State.PROCESSING.value}', token = token + 1, attempts = attempts + "
-                f"CASE WHEN attempts < {MOST_ATTEMPTS} THEN 1 ELSE 0 END, "
+                f"state = '{State.PROCESSING.value}', token = token + 1, attempts = attempts + 1, "
                 "worker_id = %(worker_id)s, started_at = COALESCE(started_at, %(now)s), "
                 "finished_at = NULL, modified = %(now)s"
             ),

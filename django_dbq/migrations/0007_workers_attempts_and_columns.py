@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "number",
-                    models.SmallIntegerField(help_text="1 for the first try at this task."),
+                    models.IntegerField(help_text="1 for the first try at this task."),
                 ),
                 (
                     "exception",
@@ -105,14 +105,12 @@ class Migration(migrations.Migration):
         AddFieldWithDatabaseDefault(
             model_name="job",
             name="attempts",
-            field=models.SmallIntegerField(
-                default=0, help_text="Tries at the current task so far."
-            ),
+            field=models.IntegerField(default=0, help_text="Tries at the current task so far."),
         ),
         AddFieldWithDatabaseDefault(
             model_name="job",
             name="crashes",
-            field=models.SmallIntegerField(
+            field=models.IntegerField(
                 default=0, help_text="How many workers died while they ran this job."
             ),
         ),

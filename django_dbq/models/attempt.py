@@ -15,7 +15,7 @@ class Attempt(models.Model):
     job_id = models.UUIDField(db_index=True)
     job_name = models.CharField(max_length=100)
     task = models.CharField(max_length=100, help_text="Dotted path of the task that was tried.")
-    number = models.SmallIntegerField(help_text="1 for the first try at this task.")
+    number = models.IntegerField(help_text="1 for the first try at this task.")
     exception = models.CharField(max_length=255, help_text="Dotted path of its class.")
     message = models.TextField(blank=True)
     traceback = models.TextField(blank=True)

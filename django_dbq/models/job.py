@@ -140,8 +140,8 @@ class Job(models.Model):
     token = models.IntegerField(
         default=0, help_text="Grows by one with each claim; every write of a held job names it."
     )
-    attempts = models.SmallIntegerField(default=0, help_text="Tries at the current task so far.")
-    crashes = models.SmallIntegerField(
+    attempts = models.IntegerField(default=0, help_text="Tries at the current task so far.")
+    crashes = models.IntegerField(
         default=0, help_text="How many workers died while they ran this job."
     )
     worker_id = models.BigIntegerField(null=True, help_text="The worker that holds or held it.")
