@@ -253,6 +253,20 @@ def test_a_worker_that_dies_is_told_of_and_the_run_fails(run, started):
     assert "Where to look next" not in run.text
 
 
+def test_a_worker_process_that_dies_is_replaced_and_nothing_is_lost(run):
+    process = run.start("--processes", "2", "asyncio", "email", "idlelib", "unittest")
+    eventually(lambda: process.poll() is not None or some_are_done(run), "finished jobs")
+    ((pid,), *_) = run.ask("SELECT pid FROM django_dbq_workerprocess ORDER BY id")
+
+    os.kill(pid, signal.SIGKILL)
+
+    assert process.wait(DEADLINE_SECONDS) == 0, run.text
+    assert set(run.states()) == {"COMPLETE"}
+    (modules,) = run.ask("SELECT COUNT(*) FROM django_dbq_job WHERE name = 'index_module'")
+    assert run.ask("SELECT COUNT(*) FROM catalog_module") == [modules]
+    assert f"Worker process {pid} died" in run.text
+
+
 def test_a_worker_that_cannot_start_is_told_of_with_its_own_words(run, library):
     assert run.finish("--library", str(library), "--processes", "-5") == 1
 
