@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError
 
 from django_dbq.engines.base import Engine
 from django_dbq.models import Job
-
-PROMOTED_AT_ONCE = 500  # their ids are sent
 
 DEADLOCK, LOCK_WAIT_TIMEOUT, RECORD_CHANGED = 1213, 1205, 1020
 
@@ -41,16 +38,6 @@ class MySQLEngine(Engine):
         )
         parameters = [queue, self._as_parameter(now), limit]
         return list(Job.objects.using(self.using).raw(statement, parameters))
-
-    def _promote_due(self, parameters: list[Any]) -> None:
-        # Two statements: an UPDATE would wait for a row that a rival has locked, up to 50 seconds.
-        with transaction.atomic(using=self.using):
-            due = self._ids(
-                f"{self.scheduled_in_queue} AND run_after <= %s "
-                f"ORDER BY run_after LIMIT {PROMOTED_AT_ONCE} {self.lock_rows}",
-                parameters,
-            )
-            self.jobs.filter(pk__in=due).update(is_due=True)
 
     def is_contention(self, error: OperationalError) -> bool:
         return bool(error.args) and error.args[0] in (DEADLOCK, LOCK_WAIT_TIMEOUT, RECORD_CHANGED)
