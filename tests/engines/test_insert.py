@@ -1,0 +1,164 @@
+"""Many jobs at once: all or none, every text as it was."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+from django.db import DataError, connection, transaction
+
+from django_dbq.engines import base
+from django_dbq.exceptions import InvalidJob, JobNotDeclared, WorkspaceNotJSON
+from django_dbq.models import Job
+from tests.engines.conftest import NOW
+
+ODD_TEXTS = [
+    "",
+    "plain",
+    "back\\slash, \\n, \\t, \\N, \\., \\x41, \\\\",
+    "tab\there",
+    "new\nline\r\nand return",
+    "'single' \"double\" `back`",
+    "\\N",
+    "\\.",
+    '{"json": "in json"}',
+    "ünïcödé ☃ 𝄞 \u2028 \u0085 \ufeff",
+    "\u0001\u001f\u007f",
+    "%s %(a)s {0} $1 ?",
+]
+
+
+def sorted_workspaces():
+    return sorted((job.workspace for job in Job.objects.all()), key=repr)
+
+
+def test_a_job_is_made_for_each_workspace_and_counted(engine):
+    workspaces = [{"number": number} for number in range(25)]
+
+    assert engine.insert_alike(Job(name="noop"), workspaces) == 25
+    assert sorted_workspaces() == sorted(workspaces, key=repr)
+
+
+def test_no_workspaces_make_no_jobs(engine):
+    assert engine.insert_alike(Job(name="noop"), []) == 0
+
+
+def test_they_are_what_a_single_create_makes(engine):
+    fields = {"queue_name": "q", "priority": -3, "run_after": NOW}
+    one = Job.objects.create(name="three_steps", workspace={"a": 1}, **fields)
+    engine.insert_alike(Job(name="three_steps", **fields), [{"a": 1}])
+    other = Job.objects.exclude(pk=one.pk).get()
+
+    for field in Job._meta.concrete_fields:
+        if field.name not in ("id", "created", "modified"):
+            assert getattr(other, field.name) == getattr(one, field.name), field.name
+    assert abs((other.created - one.created).total_seconds()) < 60
+    assert other.pk.version == 7
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS, ids=ascii)
+def test_every_text_arrives_as_it_was(engine, text):
+    workspaces = [{"text": text}, {text: {"nested": [text]}}]
+    engine.insert_alike(Job(name="noop"), workspaces)
+
+    assert sorted_workspaces() == sorted(workspaces, key=repr)
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "tab\there", "line\nbreak", "a'b\"c", "\\N", "ü☃"])
+def test_every_queue_name_arrives_as_it_was(engine, name):
+    engine.insert_alike(Job(name="noop", queue_name=name), [{}])
+
+    assert Job.objects.get().queue_name == name
+
+
+def test_every_number_and_constant_arrives_as_it_was(engine):
+    workspace = {"list": [0, -1, 2**53, 1.5, 1e-9, True, False, None, [], {}, ""]}
+    engine.insert_alike(Job(name="noop"), [workspace])
+
+    assert Job.objects.get().workspace == workspace
+
+
+def test_a_workspace_of_none_is_an_empty_one(engine):
+    engine.insert_alike(Job(name="noop"), [None])
+
+    assert Job.objects.get().workspace == {}
+
+
+def test_jobs_come_out_in_the_order_in_which_they_went_in(engine, claim):
+    engine.insert_alike(Job(name="noop"), ({"number": number} for number in range(100)))
+
+    claimed = claim(100, now=datetime.now(timezone.utc))
+    assert [job.workspace["number"] for job in claimed] == list(range(100))
+
+
+def test_where_they_come_from_may_use_the_same_connection(engine, monkeypatch):
+    """As in `enqueue_many("mail", ({"user": user.pk} for user in User.objects.iterator()))`."""
+
+    def workspaces():
+        for number in range(3 * base.INSERTED_AT_ONCE):
+            if number % 500 == 0:
+                yield {"jobs": Job.objects.count()}
+            yield {"number": number}
+
+    with transaction.atomic():
+        count = engine.insert_alike(Job(name="noop"), workspaces())
+
+    assert count == Job.objects.count() == 3 * base.INSERTED_AT_ONCE + 6
+
+
+@pytest.mark.parametrize("bad", [{"a": {1, 2}}, {"a": float("nan")}, {"a": NOW}, {("a",): 1}])
+@pytest.mark.parametrize("place", [0, 1_500])
+def test_after_a_workspace_that_is_not_json_nothing_is_inserted(engine, bad, place):
+    workspaces = [{"number": number} for number in range(2_000)]
+    workspaces[place] = bad
+
+    with pytest.raises(WorkspaceNotJSON), transaction.atomic():
+        engine.insert_alike(Job(name="noop"), workspaces)
+
+    assert not Job.objects.exists()  # and the connection can be used
+
+
+def test_when_their_source_breaks_nothing_is_inserted(engine):
+    def workspaces():
+        yield from ({} for _ in range(1_500))
+        raise LookupError("the file ends here")
+
+    with pytest.raises(LookupError), transaction.atomic():
+        engine.insert_alike(Job(name="noop"), workspaces())
+
+    assert not Job.objects.exists()
+
+
+def test_a_job_that_is_not_declared_is_refused(engine):
+    with pytest.raises(JobNotDeclared):
+        engine.insert_alike(Job(name="nobody knows it"), [{}])
+
+
+@pytest.mark.parametrize(
+    "values", [{"queue_name": "q" * 21}, {"priority": 40_000}, {"run_after": datetime(2031, 1, 1)}]
+)
+def test_what_does_not_fit_is_refused_before_anything_is_sent(engine, values):
+    with pytest.raises(InvalidJob):
+        engine.insert_alike(Job(name="noop", **values), [{}])
+
+
+def test_what_the_database_refuses_is_a_database_error_of_django_s(engine):
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL refuses it")
+    with pytest.raises(DataError), transaction.atomic():
+        engine.insert_alike(Job(name="noop"), [{"nul": "\0"}])
+
+
+def test_memory_does_not_grow_with_the_number_of_jobs(engine):
+    """No more workspaces are drawn ahead than are inserted at once."""
+    drawn_ahead = []
+
+    def workspaces():
+        for number in range(7_000):
+            if number % 1_000 == 0:
+                drawn_ahead.append(number - Job.objects.count())
+            yield {}
+
+    engine.insert_alike(Job(name="noop"), workspaces())
+
+    assert max(drawn_ahead) <= 5_000
