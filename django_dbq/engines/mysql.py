@@ -21,6 +21,10 @@ class MySQLEngine(Engine):
     claim_order = "dbq_rank, created"
     lock_rows = "FOR UPDATE SKIP LOCKED"
 
+    @property
+    def is_supported(self) -> bool:
+        return bool(self.connection.features.has_select_for_update_skip_locked)
+
     def now(self) -> datetime:
         with self.connection.cursor() as cursor:
             # Django leaves the session's time zone alone, so NOW() could be anybody's.

@@ -17,6 +17,10 @@ class SQLiteEngine(ReturningEngine):
         "RETURNING {columns}"
     )
 
+    @property
+    def is_supported(self) -> bool:
+        return bool(self.connection.features.can_return_columns_from_insert)  # RETURNING, 3.35
+
     def require_ready(self) -> None:
         super().require_ready()
         self._write_ahead()

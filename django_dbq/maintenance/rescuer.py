@@ -21,5 +21,5 @@ def rescue_silent(engine: Engine, *, lease: timedelta, now: datetime) -> int:
 
 def _rescue(engine: Engine, worker_id: int, now: datetime) -> int:
     rescued = engine.rescue(worker_id, now=now)
-    logger.warning("Worker %d is taken for dead; %d jobs were given back.", worker_id, rescued)
+    logger.warning("Worker %d is taken for dead; jobs given back: %d.", worker_id, rescued)
     return rescued

@@ -99,7 +99,7 @@ class Migration(migrations.Migration):
             name="token",
             field=models.IntegerField(
                 default=0,
-                help_text="Grows by one with each claim; every write of a held job names it.",
+                help_text="Grows with each claim and release; each write of a held job names it.",
             ),
         ),
         AddFieldWithDatabaseDefault(

@@ -138,7 +138,7 @@ class Job(models.Model):
         null=True, help_text="The place of next_task in the job's list of tasks."
     )
     token = models.IntegerField(
-        default=0, help_text="Grows by one with each claim; every write of a held job names it."
+        default=0, help_text="Grows with each claim and release; each write of a held job names it."
     )
     attempts = models.IntegerField(default=0, help_text="Tries at the current task so far.")
     crashes = models.IntegerField(

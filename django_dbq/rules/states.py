@@ -46,6 +46,7 @@ TRANSITIONS = {
     "requeue": Transition(HELD, State.READY),  # a hook asked for another attempt
     "stop": Transition((State.PROCESSING,), State.STOPPING),
     "hand back": Transition(HELD, State.READY),  # claimed, not started
+    "hand back untouched": Transition(HELD, State.NEW),  # and nothing of it had run before
     "rescue": Transition(HELD, State.READY),  # its worker is gone
 }
 

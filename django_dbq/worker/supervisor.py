@@ -198,7 +198,7 @@ class Supervisor:
                 return
             self._unburied.discard(worker_id)
             if rescued:
-                logger.warning("%d jobs of worker %d were given back.", rescued, worker_id)
+                logger.warning("Worker %d is dead; jobs given back: %d.", worker_id, rescued)
 
     # Stopping
 
