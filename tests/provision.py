@@ -33,9 +33,9 @@ def mariadb() -> None:
 
 def browser() -> None:
     """Install the browser that looks at the example's pages; without one their test says so."""
-    if may_install() and not os.environ.get("DBQ_TEST_CHROMIUM"):
-        if shutil.which("chromium") is None:
-            apt_install("chromium")
+    named = os.environ.get("DBQ_TEST_CHROMIUM") or shutil.which("chromium")
+    if may_install() and not named:
+        apt_install("chromium")
 
 
 def may_install() -> bool:
