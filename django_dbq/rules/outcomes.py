@@ -46,7 +46,7 @@ class Failure:
             task=task,
             number=number,
             exception=f"{kind.__module__}.{kind.__qualname__}",
-            message=storable(_message_of(error))[:LONGEST_MESSAGE],
+            message=storable(message_of(error))[:LONGEST_MESSAGE],
             traceback=storable("".join(lines))[-LONGEST_TRACEBACK:],
             started_at=started_at,
             finished_at=finished_at,
@@ -57,7 +57,8 @@ class Failure:
         return replace(self, message=ascii(self.message), traceback=ascii(self.traceback))
 
 
-def _message_of(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """What `error` says of itself; never raises."""
     try:
         return str(error)
     except BaseException as second:  # a broken __str__ must not cost us the outcome

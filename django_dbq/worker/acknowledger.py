@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 
-from django.db import DatabaseError, OperationalError
+from django.db import InterfaceError, OperationalError
 
 from django_dbq import clock
 from django_dbq.clock import DatabaseClock
@@ -16,6 +16,8 @@ from django_dbq.rules.outcomes import Failed, Failure, Outcome
 logger = logging.getLogger("django_dbq.worker")
 
 LARGEST_BATCH = 500
+OUTAGES_BEFORE_DOUBT = 3
+TRIES_ALONE = 2
 
 
 class Acknowledger:
@@ -28,6 +30,7 @@ class Acknowledger:
         self._worker = worker
         self._gathered: deque[tuple[Job, Outcome]] = deque()
         self._unwritten: list[tuple[Job, Outcome]] = []  # kept until the database has them
+        self._outages = 0  # since something was written
 
     def add(self, job: Job, outcome: Outcome) -> None:
         """An attempt is over; called by the thread that ran it."""
@@ -46,17 +49,31 @@ class Acknowledger:
             return []
         try:
             self._write(batch)
-        except OperationalError:
-            raise
-        except DatabaseError:
-            # One of them has a value that the database refuses: it must not take the others along.
+        except Exception as error:
+            if self._is_outage(error):
+                raise
+            # One of them has a value that the database, or Django, refuses: it must not take the
+            # others along, nor the worker.
             for job, outcome in batch:
                 self._write_alone(job, outcome)
+        self._outages = 0
         self.finished_jobs += sum(
             outcome.transition in ("complete", "fail") for _, outcome in batch
         )
         self._unwritten = []
         return [job for job, _ in batch]
+
+    def _is_outage(self, error: Exception) -> bool:
+        """Whether the database is away, so that the same outcomes may be taken when it is back."""
+        if not isinstance(error, (OperationalError, InterfaceError)):
+            return False
+        if isinstance(error, OperationalError) and self._engine.is_contention(error):
+            return True
+        # Drivers call errors operational that a value has caused: a packet that is too large, a
+        # character that the table cannot hold. The database answered each time before we came
+        # back, so after some times it is for the outcomes to be looked at one by one.
+        self._outages += 1
+        return self._outages < OUTAGES_BEFORE_DOUBT
 
     def _write(self, batch: list[tuple[Job, Outcome]]) -> None:
         lost = self._engine.acknowledge(batch, now=self._clock.now(), worker=self._worker)
@@ -72,15 +89,20 @@ class Acknowledger:
                 )
 
     def _write_alone(self, job: Job, outcome: Outcome) -> None:
-        try:
-            self._write([(job, outcome)])
-        except OperationalError:
-            raise
-        except DatabaseError as error:
-            logger.exception("Job id=%s: the database refuses its outcome; it is FAILED.", job.pk)
-            self._write([(job, self._refused(job, outcome, error))])
+        for _ in range(TRIES_ALONE):
+            try:
+                self._write([(job, outcome)])
+                return
+            except Exception as error:
+                if self._is_outage(error):
+                    raise
+                refusal = error
+                if isinstance(error, (OperationalError, InterfaceError)):
+                    self._engine.forget_connection()  # too much at once may have cost us that
+        logger.error("Job id=%s: its outcome is refused; it is FAILED.", job.pk, exc_info=refusal)
+        self._write([(job, self._refused(job, outcome, refusal))])
 
-    def _refused(self, job: Job, outcome: Outcome, error: DatabaseError) -> Outcome:
+    def _refused(self, job: Job, outcome: Outcome, error: Exception) -> Outcome:
         now = clock.aware_now()
         told = outcome.failure
         story = Failure.of(

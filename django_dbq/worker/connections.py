@@ -12,6 +12,8 @@ from django_dbq.exceptions import TransactionLeftOpen
 
 logger = logging.getLogger(__name__)
 
+IDLE, IN_TRANSACTION = 0, (2, 3)  # of libpq: idle; in a transaction, in a broken one
+
 CHECK_INTERVAL_SECONDS = 1.0  # what a request is to a web process; for each job it would cost more
 
 
@@ -54,13 +56,25 @@ def roll_back_all_but(expected: set[str]) -> None:
 def _is_in_transaction(connection: Any) -> bool:
     if connection.connection is None and not connection.in_atomic_block:
         return False
-    manual = not connection.autocommit and connection.settings_dict["AUTOCOMMIT"]
-    return bool(connection.in_atomic_block or manual)
+    if not connection.settings_dict["AUTOCOMMIT"]:
+        return bool(connection.in_atomic_block)
+    by_hand = not connection.autocommit or _has_begun_unnoticed(connection.connection)
+    return bool(connection.in_atomic_block or by_hand)
+
+
+def _has_begun_unnoticed(driver_connection: Any) -> bool:
+    """Whether somebody executed BEGIN; MySQL's drivers cannot tell."""
+    if getattr(driver_connection, "in_transaction", False):  # sqlite3
+        return True
+    status = getattr(
+        getattr(driver_connection, "info", None), "transaction_status", IDLE
+    )  # psycopg
+    return status in IN_TRANSACTION
 
 
 def _discard(connection: Any) -> None:
     """Close it, which rolls back; Django would keep a connection that it believes in a block."""
-    connection.in_atomic_block = False
+    connection.in_atomic_block = connection.closed_in_transaction = False
     connection.run_on_commit = []
     try:
         connection.close()

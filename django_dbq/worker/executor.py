@@ -15,7 +15,15 @@ from django_dbq.exceptions import (
     WorkspaceNotJSON,
 )
 from django_dbq.models import Job
-from django_dbq.rules.outcomes import Advanced, Completed, Failed, Failure, Outcome, Requeued
+from django_dbq.rules.outcomes import (
+    Advanced,
+    Completed,
+    Failed,
+    Failure,
+    Outcome,
+    Requeued,
+    message_of,
+)
 from django_dbq.rules.states import State
 from django_dbq.worker.connections import open_transactions, roll_back_all_but
 
@@ -43,7 +51,7 @@ class _Attempt:
         self.open_before = open_transactions()  # not empty only in somebody's test case
         job.workspace = {} if job.workspace is None else job.workspace
         self.before = {name: getattr(job, name) for name in SAVED_WITH_THE_OUTCOME}
-        self.workspace_before = job.workspace_as_json()
+        self.workspace_before = _as_json(job)
         self.place_before = (job.next_task, job.task_index)
 
     def run(self) -> Outcome:
@@ -95,7 +103,7 @@ class _Attempt:
             self.job.queue_name,
             self.job.next_task,
             type(error).__name__,
-            error,
+            message_of(error),
             exc_info=error,
         )
 
@@ -162,3 +170,11 @@ class _Attempt:
             clock.monotonic() - self.started_monotonic,
             outcome.state.value,
         )
+
+
+def _as_json(job: Job) -> str | None:
+    """The workspace as text; None for one that SQL has put there and JSON cannot express."""
+    try:
+        return job.workspace_as_json()
+    except WorkspaceNotJSON:
+        return None

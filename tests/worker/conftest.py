@@ -1,0 +1,57 @@
+"""What the tests of the worker share: they run it in this process, on this test's database."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from django_dbq.engines import engine_for
+from django_dbq.models import Job
+from tests.worker import functions
+
+
+@pytest.fixture
+def declare(settings, monkeypatch):
+    """Declare the job "job" from functions: its tasks in order, its hooks by their key."""
+
+    def path_of(function):
+        name = f"function_{id(function)}"
+        monkeypatch.setattr(functions, name, function, raising=False)
+        return f"{functions.__name__}.{name}"
+
+    def declare(*tasks, **hooks):
+        entry = {"tasks": [path_of(task) for task in tasks]}
+        entry.update((key, path_of(hook)) for key, hook in hooks.items())
+        settings.JOBS = {**settings.JOBS, "job": entry}
+
+    return declare
+
+
+@pytest.fixture
+def engine():
+    return engine_for("default")
+
+
+@pytest.fixture
+def claimed(engine):
+    """Enqueue a job and claim it, as worker 1."""
+
+    def claimed(workspace=None, **fields):
+        pk = Job.objects.create(name="job", workspace=workspace, **fields).pk
+        (job,) = engine.claim(
+            [fields.get("queue_name", "default")], limit=1, worker_id=1, now=now()
+        )
+        assert job.pk == pk
+        return job
+
+    return claimed
+
+
+def now():
+    return datetime.now(timezone.utc)
+
+
+def row(job):
+    """The job as its row is now."""
+    return Job.objects.get(pk=job.pk)
