@@ -68,15 +68,19 @@ class AddIndexOnline(migrations.AddIndex):
         if not self.allow_migrate_model(editor.connection.alias, model):
             return
         if editor.connection.vendor == "postgresql":
-            if not self._is_there(editor):
-                editor.add_index(model, self.index, concurrently=True)
+            self._drop_invalid(editor)
+        if self.index.name in index_names(model, editor):  # an interrupted run has built it
+            return
+        if editor.connection.vendor == "postgresql":
+            editor.add_index(model, self.index, concurrently=True)
         elif editor.connection.vendor == "mysql":
-            for statement in self.index.mysql_statements(model, editor):
+            present = column_names(model, editor)
+            for statement in self.index.mysql_statements(model, editor, present=present):
                 editor.execute(statement)
         else:
             editor.add_index(model, self.index)
 
-    def _is_there(self, editor: Any) -> bool:
+    def _drop_invalid(self, editor: Any) -> None:
         with editor.connection.cursor() as cursor:
             cursor.execute(
                 "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)",
@@ -85,7 +89,6 @@ class AddIndexOnline(migrations.AddIndex):
             found = cursor.fetchone()
         if found == (False,):
             editor.execute(f"DROP INDEX CONCURRENTLY {editor.quote_name(self.index.name)}")
-        return found == (True,)
 
     def database_backwards(self, app_label: str, editor: Any, old: Any, new: Any) -> None:
         model = old.apps.get_model(app_label, self.model_name)
@@ -94,13 +97,30 @@ class AddIndexOnline(migrations.AddIndex):
         if editor.connection.vendor == "postgresql":
             editor.remove_index(model, self.index, concurrently=True)
             return
-        editor.remove_index(model, self.index)
+        if self.index.name in index_names(model, editor):
+            editor.remove_index(model, self.index)
         if editor.connection.vendor == "mysql":
-            for column in self.index.mysql_virtual_columns:
+            present = column_names(model, editor)
+            for column in filter(present.__contains__, self.index.mysql_virtual_columns):
                 editor.execute(
                     f"ALTER TABLE {editor.quote_name(model._meta.db_table)} "
                     f"DROP COLUMN {editor.quote_name(column)}"
                 )
+
+
+def index_names(model: Any, editor: Any) -> set[str]:
+    """The indexes that the model's table has."""
+    with editor.connection.cursor() as cursor:
+        table = model._meta.db_table
+        return set(editor.connection.introspection.get_constraints(cursor, table))
+
+
+def column_names(model: Any, editor: Any) -> set[str]:
+    """The columns that the model's table has, virtual ones among them."""
+    with editor.connection.cursor() as cursor:
+        table = model._meta.db_table
+        description = editor.connection.introspection.get_table_description(cursor, table)
+        return {column.name for column in description}
 
 
 class DropFieldIndexOnline(migrations.AlterField):
@@ -134,6 +154,7 @@ class DropFieldIndexOnline(migrations.AlterField):
         model = new.apps.get_model(app_label, self.model_name)
         if not self.allow_migrate_model(editor.connection.alias, model):
             return
+        self.database_forwards(app_label, editor, old, new)  # what an interrupted run has left
         field = model._meta.get_field(self.name)
         if editor.connection.vendor != "postgresql":
             editor.execute(editor._create_index_sql(model, fields=[field]))

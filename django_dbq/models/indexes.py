@@ -10,6 +10,7 @@ See docs/decisions/0001-order-and-indexes.md.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -61,17 +62,27 @@ class JobIndex(models.Index):
         return self.predicate
 
     def mysql_statements(
-        self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor
+        self,
+        model: type[models.Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        *,
+        present: Collection[str],
     ) -> list[str]:
-        """One statement a step: MariaDB does each online, and all at once only by a copy."""
-        steps = self._mysql_actions(schema_editor)
+        """One statement a step: MariaDB does each online, and all at once only by a copy.
+
+        `present` are the columns that the table has: those of an interrupted run are not added.
+        """
+        steps = self._mysql_actions(schema_editor, present)
         return [self._mysql_alter(model, schema_editor, step) for step in steps]
 
-    def _mysql_actions(self, schema_editor: BaseDatabaseSchemaEditor) -> list[str]:
+    def _mysql_actions(
+        self, schema_editor: BaseDatabaseSchemaEditor, present: Collection[str] = ()
+    ) -> list[str]:
         quote = schema_editor.quote_name
         virtual = [
             f"ADD COLUMN {quote(column)} {definition}"
             for column, definition in self.mysql_virtual_columns.items()
+            if column not in present
         ]
         index = f"ADD INDEX {quote(self.name)} ({', '.join(map(quote, self.mysql_columns))})"
         return [*virtual, index]
