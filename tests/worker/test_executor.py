@@ -14,10 +14,16 @@ from django_dbq.exceptions import LeaseLost, TransactionLeftOpen, WorkspaceNotJS
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.outcomes import Advanced, Completed, Requeued
 from django_dbq.rules.states import State
-from django_dbq.worker.executor import perform
+from django_dbq.worker import executor
+from django_dbq.worker.connections import open_transactions
 from tests.worker.conftest import now, row
 
 pytestmark = pytest.mark.django_db
+
+
+def perform(job):
+    """One attempt, in whatever transaction the test is."""
+    return executor.perform(job, already_open=open_transactions())
 
 
 def nothing(job):
