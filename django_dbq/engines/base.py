@@ -12,6 +12,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from django_dbq.clock import as_stored
 from django_dbq.exceptions import DatabaseNotReady
 from django_dbq.models import Attempt, Job, WorkerProcess
 from django_dbq.models.indexes import HELD_BY_A_WORKER, READY, SCHEDULED
+from django_dbq.models.job import as_json
 from django_dbq.rules.outcomes import Outcome
 from django_dbq.rules.states import HELD, WAITING, State
 
@@ -37,6 +39,7 @@ PROMOTED_BY_ID = 500
 RESCUED_AT_ONCE = 500
 INSERTED_AT_ONCE = 1_000
 
+FIELDS = {field.name: field for field in Job._meta.concrete_fields}
 SAME_IN_ALL = ("name", "queue_name", "priority", "run_after")
 
 
@@ -242,28 +245,61 @@ class Engine:
     ) -> set[UUID]:
         lost: set[UUID] = set()
         with transaction.atomic(using=self.using):
-            for values, jobs in _alike(finished):
-                lost |= self._write(values, jobs, now)
+            for alike in _alike(finished):
+                lost |= self._write(alike, now)
             self._keep_stories(finished, lost, worker)
         return lost
 
-    def _write(self, values: dict[str, Any], jobs: list[Job], now: datetime) -> set[UUID]:
+    def _write(self, alike: _Alike, now: datetime) -> set[UUID]:
         moment = as_stored(now)
-        values = {**values, "modified": moment}
+        values = {**alike.values, "modified": moment}
         if values["state"] == State.READY:
             values["worker_id"] = None
         else:
             values["finished_at"] = moment
         if "run_after" in values:
             values["is_due"] = None
+        if self._update_held(values, alike.jobs, alike.workspaces) == len(alike.jobs):
+            return set()
+        return self._lost(alike.jobs, values["state"])
+
+    def _update_held(
+        self, values: dict[str, Any], jobs: Sequence[Job], workspaces: Sequence[str] | None
+    ) -> int:
+        """Set these values, and each its workspace, where the jobs are still held; how many were.
+
+        `workspaces` are JSON texts, one for each job, or None to leave them alone.
+        """
+        if workspaces is None:
+            return sum(
+                self.jobs.filter(pk__in=ids, token=token, state__in=HELD).update(**values)
+                for token, ids in _ids_by_token(jobs).items()
+            )
+        columns, parameters = self._assignments(values)
+        statement = (
+            f"UPDATE {self.table} SET {columns}, workspace = %s "
+            f"WHERE id = %s AND token = %s AND {HELD_BY_A_WORKER}"
+        )
+        with self.connection.cursor() as cursor:
+            cursor.executemany(
+                statement,
+                [
+                    [*parameters, workspace, self._id_as_parameter(job), job.token]
+                    for job, workspace in zip(jobs, workspaces)
+                ],
+            )
+            return int(cursor.rowcount)
+
+    def _lost(self, jobs: Iterable[Job], state: State) -> set[UUID]:
+        """Those of the jobs that were not ours to write.
+
+        Not lost is what was written before, by a commit whose answer never came: it has our token,
+        and the state that the outcome gives.
+        """
         lost: set[UUID] = set()
         for token, ids in _ids_by_token(jobs).items():
-            ours = self.jobs.filter(pk__in=ids, token=token)
-            if ours.filter(state__in=HELD).update(**values) < len(ids):
-                # Some are not ours any more, or were written before, by a commit whose answer
-                # never came: those have this token, and the state that this outcome gives.
-                written = ours.filter(state=values["state"]).values_list("pk", flat=True)
-                lost.update(set(ids).difference(written))
+            ours = self.jobs.filter(pk__in=ids, token=token, state=state)
+            lost.update(set(ids).difference(ours.values_list("pk", flat=True)))
         return lost
 
     def _keep_stories(
@@ -430,6 +466,17 @@ class Engine:
             cursor.execute(f"SELECT id FROM {self.table} WHERE {condition}", parameters)
             return [Job._meta.pk.to_python(row[0]) for row in cursor.fetchall()]
 
+    def _assignments(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
+        """The values as the SET of a raw UPDATE, and its parameters."""
+        fields = [FIELDS[name] for name in values]
+        return ", ".join(f"{field.column} = %s" for field in fields), [
+            field.get_db_prep_save(value, self.connection)
+            for field, value in zip(fields, values.values())
+        ]
+
+    def _id_as_parameter(self, job: Job) -> Any:
+        return Job._meta.pk.get_db_prep_save(job.pk, self.connection)
+
     def _as_parameter(self, moment: datetime) -> Any:
         return self.connection.ops.adapt_datetimefield_value(as_stored(moment))
 
@@ -451,15 +498,29 @@ class Engine:
         return False
 
 
-def _alike(
-    finished: Iterable[tuple[Job, Outcome]],
-) -> Iterable[tuple[dict[str, Any], list[Job]]]:
-    """Outcomes that set the same values, together: most of a batch is one statement."""
-    groups: dict[Any, tuple[dict[str, Any], list[Job]]] = {}
+@dataclass
+class _Alike:
+    """Jobs whose outcomes set the same values, but for their workspaces."""
+
+    values: dict[str, Any]
+    jobs: list[Job]
+    workspaces: list[str] | None
+
+
+def _alike(finished: Iterable[tuple[Job, Outcome]]) -> Iterable[_Alike]:
+    """Most of a batch sets the same values, and is written by one statement."""
+    groups: dict[Any, _Alike] = {}
     for job, outcome in finished:
         values = outcome.values()
-        key = job.pk if "workspace" in values else tuple(values.items())
-        groups.setdefault(key, (values, []))[1].append(job)
+        has_workspace = "workspace" in values
+        workspace = values.pop("workspace", None)
+        key = (has_workspace, *values.items())
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = _Alike(values, [], [] if has_workspace else None)
+        group.jobs.append(job)
+        if group.workspaces is not None:
+            group.workspaces.append(as_json(workspace))
     return groups.values()
 
 

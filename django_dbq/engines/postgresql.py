@@ -13,6 +13,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from django_dbq.clock import aware_now
 from django_dbq.engines.returning import ReturningEngine
 from django_dbq.models import Job
+from django_dbq.models.indexes import HELD_BY_A_WORKER
 from django_dbq.rules.identifiers import uuid7
 
 _COPIED_FOR_EACH = ("id", "created", "modified", "workspace")
@@ -45,6 +46,26 @@ class PostgreSQLEngine(ReturningEngine):
             cursor.execute("SELECT clock_timestamp()")  # now() would be the transaction's start
             answer: datetime = cursor.fetchone()[0]
         return answer
+
+    def _update_held(
+        self, values: dict[str, Any], jobs: Sequence[Job], workspaces: Sequence[str] | None
+    ) -> int:
+        columns, parameters = self._assignments(values)
+        given = {"id": "uuid", "token": "integer"}
+        arrays: list[list[Any]] = [[job.pk for job in jobs], [job.token for job in jobs]]
+        if workspaces is not None:
+            columns += ", workspace = given.workspace::jsonb"
+            given["workspace"] = "text"
+            arrays.append(list(workspaces))
+        unnested = ", ".join(f"%s::{kind}[]" for kind in given.values())
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {self.table} AS job SET {columns} "
+                f"FROM unnest({unnested}) AS given({', '.join(given)}) "
+                f"WHERE job.id = given.id AND job.token = given.token AND job.{HELD_BY_A_WORKER}",
+                [*parameters, *arrays],
+            )
+            return int(cursor.rowcount)
 
     def insert_alike(self, template: Job, workspaces: Iterable[dict[str, Any] | None]) -> int:
         if not is_psycopg3:

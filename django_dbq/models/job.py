@@ -36,6 +36,10 @@ WRITTEN_BY_WORKERS = frozenset(
 )
 
 
+# One encoder for all: json.dumps() makes a new one whenever it is given an option.
+as_json = json.JSONEncoder(allow_nan=False).encode
+
+
 class JobQuerySet(models.QuerySet["Job"]):
     def due(self, moment: datetime) -> JobQuerySet:
         """Jobs whose `run_after` is not ahead of `moment`."""
@@ -258,7 +262,7 @@ class Job(models.Model):
         if hasattr(self.workspace, "resolve_expression"):
             return ""
         try:
-            return json.dumps(self.workspace, allow_nan=False)
+            return as_json(self.workspace)
         except (TypeError, ValueError, RecursionError) as error:
             raise WorkspaceNotJSON(self.name, str(error)) from error
 

@@ -1,13 +1,14 @@
 """`settings.JOBS`, parsed: which tasks and hooks a job name stands for.
 
-Parsed anew at each use, which takes about two microseconds: `override_settings(JOBS=...)` and code
-that adds to the dict at run time just work.
+Looked up at each use and parsed when an entry has changed, so that `override_settings(JOBS=...)`
+and code that changes the dict at run time just work.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -80,7 +81,14 @@ def declaration_of(name: str) -> JobDeclaration:
         entry = jobs[name]
     except KeyError:
         raise JobNotDeclared(name, tuple(map(str, jobs))) from None
-    return parse(name, entry)
+    known = _parsed.get(name)
+    if known is None or known[0] != entry:
+        known = _parsed[name] = (deepcopy(entry), parse(name, entry))
+    return known[1]
+
+
+# The entry as it was when it was parsed, and what came of it.
+_parsed: dict[str, tuple[Any, JobDeclaration]] = {}
 
 
 def parse(name: str, entry: Any) -> JobDeclaration:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 
-from django.db import InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError
 
 from django_dbq import clock
 from django_dbq.clock import DatabaseClock
@@ -16,8 +16,7 @@ from django_dbq.rules.outcomes import Failed, Failure, Outcome
 logger = logging.getLogger("django_dbq.worker")
 
 LARGEST_BATCH = 500
-OUTAGES_BEFORE_DOUBT = 3
-TRIES_ALONE = 2
+TRIES_ALONE = 2  # of one outcome, with a database that answers each time
 
 
 class Acknowledger:
@@ -30,7 +29,6 @@ class Acknowledger:
         self._worker = worker
         self._gathered: deque[tuple[Job, Outcome]] = deque()
         self._unwritten: list[tuple[Job, Outcome]] = []  # kept until the database has them
-        self._outages = 0  # since something was written
 
     def add(self, job: Job, outcome: Outcome) -> None:
         """An attempt is over; called by the thread that ran it."""
@@ -56,7 +54,6 @@ class Acknowledger:
             # others along, nor the worker.
             for job, outcome in batch:
                 self._write_alone(job, outcome)
-        self._outages = 0
         self.finished_jobs += sum(
             outcome.transition in ("complete", "fail") for _, outcome in batch
         )
@@ -64,16 +61,21 @@ class Acknowledger:
         return [job for job, _ in batch]
 
     def _is_outage(self, error: Exception) -> bool:
-        """Whether the database is away, so that the same outcomes may be taken when it is back."""
+        """Whether the same outcomes may be taken later: rivals or a database that is away.
+
+        Drivers also call errors operational that a value has caused: a packet that is too large, a
+        character that the table cannot hold. Then the database answers all the same.
+        """
         if not isinstance(error, (OperationalError, InterfaceError)):
             return False
         if isinstance(error, OperationalError) and self._engine.is_contention(error):
             return True
-        # Drivers call errors operational that a value has caused: a packet that is too large, a
-        # character that the table cannot hold. The database answered each time before we came
-        # back, so after some times it is for the outcomes to be looked at one by one.
-        self._outages += 1
-        return self._outages < OUTAGES_BEFORE_DOUBT
+        self._engine.forget_connection()
+        try:
+            self._engine.now()
+        except Error:
+            return True
+        return False
 
     def _write(self, batch: list[tuple[Job, Outcome]]) -> None:
         lost = self._engine.acknowledge(batch, now=self._clock.now(), worker=self._worker)
@@ -97,8 +99,6 @@ class Acknowledger:
                 if self._is_outage(error):
                     raise
                 refusal = error
-                if isinstance(error, (OperationalError, InterfaceError)):
-                    self._engine.forget_connection()  # too much at once may have cost us that
         logger.error("Job id=%s: its outcome is refused; it is FAILED.", job.pk, exc_info=refusal)
         self._write([(job, self._refused(job, outcome, refusal))])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Set
 from typing import Any
 
 from django.db import Error, close_old_connections, connections
@@ -44,7 +45,7 @@ def open_transactions() -> set[str]:
     }
 
 
-def roll_back_all_but(expected: set[str]) -> None:
+def roll_back_all_but(expected: Set[str]) -> None:
     """Roll back what a task or hook has left open; raises TransactionLeftOpen if there was any."""
     left_open = sorted(open_transactions() - expected)
     for alias in left_open:

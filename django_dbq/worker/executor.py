@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Set
+from datetime import timedelta
 from typing import Any
 
 from django_dbq import clock
@@ -25,7 +25,7 @@ from django_dbq.rules.outcomes import (
     message_of,
 )
 from django_dbq.rules.states import State
-from django_dbq.worker.connections import open_transactions, roll_back_all_but
+from django_dbq.worker.connections import roll_back_all_but
 
 logger = logging.getLogger("django_dbq.worker")
 
@@ -33,22 +33,23 @@ logger = logging.getLogger("django_dbq.worker")
 SAVED_WITH_THE_OUTCOME = ("name", "queue_name", "priority", "run_after")
 
 
-def perform(job: Job) -> Outcome:
+def perform(job: Job, *, already_open: Set[str] = frozenset()) -> Outcome:
     """One attempt at the job's next task, in 3.3's order: pre hook, task, failure hook, post hook.
 
     Never raises: whatever the task raises, `SystemExit` and its like included, is its outcome.
+    `already_open` are the aliases on which the caller is in a transaction; any other one that is
+    open after the task is rolled back.
     """
-    return _Attempt(job).run()
+    return _Attempt(job, already_open).run()
 
 
 class _Attempt:
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, already_open: Set[str]) -> None:
         self.job = job
         self.pk = job.pk
         self.error: BaseException | None = None
-        self.started_at = clock.aware_now()
         self.started_monotonic = clock.monotonic()
-        self.open_before = open_transactions()  # not empty only in somebody's test case
+        self.already_open = already_open
         job.workspace = {} if job.workspace is None else job.workspace
         self.before = {name: getattr(job, name) for name in SAVED_WITH_THE_OUTCOME}
         self.workspace_before = _as_json(job)
@@ -62,9 +63,7 @@ class _Attempt:
         else:
             self.job.state = State.READY if self.job.next_task else State.COMPLETE
         if not isinstance(self.error, (JobNotDeclared, InvalidDeclaration)):  # no hooks known
-            if self.error is not None:
-                self._run_guarded(self.job.run_failure_hook, self.error)
-            self._run_guarded(self.job.run_post_task_hook)
+            self._run_later_hooks()
         self.job.pk = self.pk  # a task that deletes its own job takes the instance's id away
         outcome = self._outcome()
         self._log(outcome)
@@ -77,7 +76,7 @@ class _Attempt:
             job.run_pre_task_hook()
             job.run_next_task()
         finally:
-            roll_back_all_but(self.open_before)
+            roll_back_all_but(self.already_open)
         job.workspace_as_json()
         job.update_next_task()
 
@@ -94,6 +93,7 @@ class _Attempt:
             error = error.__context__  # what the task raised tells more than what it left behind
         self.error = error
         self.finished_at = clock.aware_now()
+        self.duration = timedelta(seconds=clock.monotonic() - self.started_monotonic)
         self.job.state = State.FAILED
         self.job.next_task, self.job.task_index = self.place_before
         logger.error(
@@ -107,13 +107,20 @@ class _Attempt:
             exc_info=error,
         )
 
+    def _run_later_hooks(self) -> None:
+        hooks = self.job.declaration.hooks
+        if self.error is not None and "failure_hook" in hooks:
+            self._run_guarded(self.job.run_failure_hook, self.error)
+        if "post_task_hook" in hooks:
+            self._run_guarded(self.job.run_post_task_hook)
+
     def _run_guarded(self, hook: Callable[..., None], *args: object) -> None:
         """Hooks that run after the task: one that raises is logged and changes no outcome."""
         try:
             try:
                 hook(*args)
             finally:
-                roll_back_all_but(self.open_before)
+                roll_back_all_but(self.already_open)
         except BaseException:
             logger.exception("Job id=%s: %s raised.", self.job.pk, hook.__name__)
 
@@ -154,11 +161,9 @@ class _Attempt:
             error,
             task=self.place_before[0],
             number=self.job.attempts,
-            started_at=self.started_at,
+            started_at=self.finished_at - self.duration,
             finished_at=self.finished_at,
         )
-
-    finished_at: datetime
 
     def _log(self, outcome: Outcome) -> None:
         logger.info(

@@ -21,6 +21,7 @@ from django_dbq.engines import engine_for
 from django_dbq.exceptions import DBQError
 from django_dbq.models import Job
 from django_dbq.rules.states import State
+from django_dbq.worker.connections import open_transactions
 from django_dbq.worker.executor import perform
 from django_dbq.worker.loop import WorkerOptions
 from django_dbq.worker.shutdown import on_stop_signal
@@ -74,7 +75,7 @@ class Worker:
         for job in jobs:
             self.current_job = job
             try:
-                outcome = perform(job)
+                outcome = perform(job, already_open=open_transactions())
                 if engine.acknowledge([(job, outcome)], now=aware_now()):
                     logger.warning("Job id=%s was lost while it ran here.", job.pk)
             finally:
