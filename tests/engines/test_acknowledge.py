@@ -110,9 +110,11 @@ def test_a_workspace_of_none_is_written_as_none(engine, held):
 
 def test_a_job_that_sets_its_run_after_waits_for_it(engine, held, claim):
     job = held()
+    Job.objects.filter(pk=job.pk).update(is_due=True)  # it had been scheduled before
     outcome = Requeued({"run_after": LATER + timedelta(hours=1)}, story=story(job))
     engine.acknowledge([(job, outcome)], now=LATER)
 
+    assert row(job).is_due is None  # no claim walks over it until then
     assert claim(now=LATER) == []
     assert ids(claim(now=LATER + timedelta(hours=2))) == [job.pk]
 
