@@ -22,10 +22,20 @@ def outcomes(job):
         "advanced": Advanced(next_task="app.second", task_index=1),
         "failed": Failed(story=story(job)),
         "requeued": Requeued(story=story(job)),
+        # Those that change the workspace go by another statement.
+        "completed, changed": Completed({"workspace": {"by": "us"}}),
+        "requeued, changed": Requeued({"workspace": {"by": "us"}}, story=story(job)),
     }
 
 
-KINDS = ["completed", "advanced", "failed", "requeued"]
+KINDS = [
+    "completed",
+    "advanced",
+    "failed",
+    "requeued",
+    "completed, changed",
+    "requeued, changed",
+]
 
 
 @pytest.fixture
@@ -123,7 +133,7 @@ def test_outcomes_of_all_kinds_and_tokens_go_in_one_call(engine, job_row, claim)
     for number in range(12):
         job_row(token=number % 3, minutes_old=number)
     jobs = claim(12)
-    finished = [(job, outcomes(job)[KINDS[number % 4]]) for number, job in enumerate(jobs)]
+    finished = [(job, outcomes(job)[KINDS[number % 6]]) for number, job in enumerate(jobs)]
 
     assert engine.acknowledge(finished, now=LATER) == set()
     for job, outcome in finished:
