@@ -38,7 +38,7 @@ class Statement:
     def parameters_for(self, ids: Sequence[Any]) -> Any:
         if not isinstance(self.parameters, list):
             return self.parameters
-        return [ids[each.number] if isinstance(each, Place) else each for each in self.parameters]
+        return _filled(self.parameters, ids)
 
 
 def seconds_at_the_limit(jobs: int) -> float:
@@ -73,13 +73,17 @@ def _noted_batch() -> list[Statement]:
 
 def _places(parameters: Any, numbers: dict[str, int]) -> Any:
     """The parameters with a Place for each id; where they are by name there is none."""
-    if parameters is None or isinstance(parameters, dict):
-        return parameters
-    plain = [str(parameter).replace("-", "") for parameter in parameters]
-    return [
-        Place(numbers[text]) if text in numbers else parameter
-        for text, parameter in zip(plain, parameters)
-    ]
+    if isinstance(parameters, (list, tuple)):
+        return [_places(each, numbers) for each in parameters]
+    number = numbers.get(str(parameters).replace("-", ""))
+    return parameters if number is None else Place(number)
+
+
+def _filled(parameters: Any, ids: Sequence[Any]) -> Any:
+    """The parameters with the ids in their places."""
+    if isinstance(parameters, list):
+        return [_filled(each, ids) for each in parameters]
+    return ids[parameters.number] if isinstance(parameters, Place) else parameters
 
 
 def _replay(statements: Sequence[Statement]) -> None:

@@ -21,8 +21,10 @@ DIRECTORY = Path(os.environ.get("DBQ_BENCH_DIRECTORY", "."))
 
 
 def _databases(kind: str) -> dict[str, dict[str, object]]:
-    # "crowded" has a second table of jobs, so that a full one and an empty one take turns.
-    names = {alias: f"dbq_bench_{RUN}_{alias}" for alias in ("default", "crowded")}
+    # "crowded" has a second table of jobs, so that a full one and an empty one take turns. A worker
+    # has no such second database to look after, as most projects have not.
+    aliases = os.environ.get("DBQ_BENCH_ALIASES", "default,crowded").split(",")
+    names = {alias: f"dbq_bench_{RUN}_{alias}" for alias in aliases}
     if kind == "sqlite":
         names = {alias: str(DIRECTORY / f"{name}.sqlite3") for alias, name in names.items()}
         server: dict[str, object] = {"ENGINE": "django.db.backends.sqlite3"}

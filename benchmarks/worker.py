@@ -38,7 +38,7 @@ class WorkerTree:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "DJANGO_SETTINGS_MODULE": "benchmarks.settings"},
+                env={**os.environ, "DBQ_BENCH_ALIASES": "default"},
             )
         self.pid = self._process.pid
 
