@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 from django_dbq.models import Job
 from django_dbq.rules.states import State
+from tests.compat.waiting import in_another_connection
 from tests.engines.conftest import NOW, ids, row, values
 
 ALL_BUT_WAITING = [state for state in State if state not in (State.NEW, State.READY)]
@@ -206,13 +207,13 @@ def test_callers_that_walk_queues_in_opposite_order_do_not_lock_each_other_out(
 
 
 @pytest.mark.skipif("not connection.features.has_select_for_update_skip_locked")
-def test_a_row_that_a_rival_has_locked_is_stepped_over(shared_engine, side_by_side):
+def test_a_row_that_a_rival_has_locked_is_stepped_over(shared_engine):
     locked, free = (Job.objects.create(name="noop") for _ in range(2))
     with transaction.atomic():
         assert Job.objects.select_for_update().get(pk=locked.pk)
 
-        (got,) = side_by_side(
-            lambda _: shared_engine.claim(["default"], limit=2, worker_id=1, now=NOW), threads=1
+        got = in_another_connection(
+            lambda: shared_engine.claim(["default"], limit=2, worker_id=1, now=NOW)
         )
 
     assert ids(got) == [free.pk]
@@ -221,29 +222,29 @@ def test_a_row_that_a_rival_has_locked_is_stepped_over(shared_engine, side_by_si
 
 @pytest.mark.skipif("not connection.features.has_select_for_update_skip_locked")
 def test_a_scheduled_row_that_a_rival_has_locked_holds_up_nobody_and_is_claimed_later(
-    shared_engine, side_by_side
+    shared_engine,
 ):
     due = NOW - timedelta(minutes=1)
     locked, free = (Job.objects.create(name="noop", run_after=due) for _ in range(2))
     with transaction.atomic():
         assert Job.objects.select_for_update().get(pk=locked.pk)
 
-        (got,) = side_by_side(
-            lambda _: shared_engine.claim(["default"], limit=2, worker_id=1, now=NOW), threads=1
+        got = in_another_connection(
+            lambda: shared_engine.claim(["default"], limit=2, worker_id=1, now=NOW)
         )
 
     assert ids(got) == [free.pk]
     assert ids(shared_engine.claim(["default"], limit=2, worker_id=1, now=NOW)) == [locked.pk]
 
 
-def test_a_job_whose_insert_is_not_committed_is_not_claimed(shared_engine, side_by_side):
+def test_a_job_whose_insert_is_not_committed_is_not_claimed(shared_engine):
     if connection.vendor == "sqlite":
         pytest.skip("its one writer waits for the other")
     with transaction.atomic():
         Job.objects.create(name="noop")
 
-        (got,) = side_by_side(
-            lambda _: shared_engine.claim(["default"], limit=1, worker_id=1, now=NOW), threads=1
+        got = in_another_connection(
+            lambda: shared_engine.claim(["default"], limit=1, worker_id=1, now=NOW)
         )
 
     assert got == []
