@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -10,9 +11,11 @@ from django.db import connections
 
 from django_dbq import clock
 from django_dbq.models import Job
-from django_dbq.rules.outcomes import Outcome
+from django_dbq.rules.outcomes import Failed, Failure, Outcome
 from django_dbq.rules.prefetch import Pace
 from django_dbq.worker.connections import TaskConnections
+
+logger = logging.getLogger("django_dbq.worker")
 
 
 class ThreadPool:
@@ -80,10 +83,9 @@ class ThreadPool:
         me = threading.get_ident()
         try:
             for job in iter(self._queue.get, None):
-                mine.refresh()
                 self._running[me] = job
                 self.moved_at = started = clock.monotonic()
-                outcome = self._perform(job)
+                outcome = self._outcome(job, mine)
                 self.pace.note(clock.monotonic() - started)
                 if outcome.failure:
                     mine.refresh_soon()
@@ -92,3 +94,17 @@ class ThreadPool:
                 del self._running[me]
         finally:
             connections.close_all()
+
+    def _outcome(self, job: Job, mine: TaskConnections) -> Outcome:
+        try:
+            mine.refresh()
+            return self._perform(job)
+        except BaseException as error:
+            # perform() is not supposed to raise. If it does, one job pays for it: without its
+            # thread the worker would hold all that are in flight, and do nothing, for ever.
+            logger.critical("Job id=%s: it could not be run.", job.pk, exc_info=error)
+            now = clock.aware_now()
+            story = Failure.of(
+                error, task=job.next_task, number=job.attempts, started_at=now, finished_at=now
+            )
+            return Failed(story=story)

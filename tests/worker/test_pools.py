@@ -144,3 +144,21 @@ def test_threads_close_their_connections_when_they_end():
         pool.submit(jobs(1))
 
     assert opened[1].connection is None
+
+
+def test_a_thread_survives_a_job_that_cannot_even_be_run(work):
+    """Were it to die, the worker would wait for the jobs that it had claimed for ever."""
+
+    def perform(job):
+        if job.name == "0":
+            raise SystemExit("a fault of ours")
+        return Completed()
+
+    given = jobs(2)
+    with ThreadPool(threads=1, perform=perform, finished=work.note_finished) as pool:
+        pool.submit(given)
+
+    assert [job for job, _ in work.finished] == given
+    failed, completed = (outcome for _, outcome in work.finished)
+    assert failed.failure.message == "a fault of ours"
+    assert isinstance(completed, Completed)
