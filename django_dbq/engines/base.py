@@ -243,10 +243,11 @@ class Engine:
     def _acknowledge(
         self, finished: Sequence[tuple[Job, Outcome]], now: datetime, worker: str
     ) -> set[UUID]:
-        lost: set[UUID] = set()
+        groups = list(_alike(finished))
+        if len(groups) == 1 and not any(outcome.failure for _, outcome in finished):
+            return self._write(groups[0], now)  # one statement needs no transaction around it
         with transaction.atomic(using=self.using):
-            for alike in _alike(finished):
-                lost |= self._write(alike, now)
+            lost = set().union(*(self._write(alike, now) for alike in groups))
             self._keep_stories(finished, lost, worker)
         return lost
 

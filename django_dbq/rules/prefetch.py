@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 BUFFER_SECONDS = 0.1  # of work that a worker keeps ready: longer makes urgent jobs wait
-LARGEST_CLAIM = 500  # past about 100 a larger batch gains little; see benchmarks/results/
+MOST_IN_FLIGHT = 1_000  # so that one half can be fetched while the other half is worked off
 RECENT = 0.2  # the weight of the newest duration in the running mean
 
 
@@ -32,7 +32,7 @@ def appetite(*, threads: int, in_flight: int, mean_seconds: float | None) -> int
     target = threads
     if mean_seconds is not None:
         startable = threads * BUFFER_SECONDS / max(mean_seconds, 1e-6)
-        target = int(min(max(threads, startable), max(threads, LARGEST_CLAIM)))
+        target = int(min(max(threads, startable), max(threads, MOST_IN_FLIGHT)))
     if in_flight >= threads and in_flight > target // 2:
         return 0
     return target - in_flight

@@ -15,7 +15,7 @@ from django_dbq.rules.outcomes import Failed, Failure, Outcome
 
 logger = logging.getLogger("django_dbq.worker")
 
-LARGEST_BATCH = 500
+LARGEST_BATCH = 1_000
 TRIES_ALONE = 2  # of one outcome, with a database that answers each time
 
 

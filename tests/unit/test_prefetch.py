@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_dbq.rules.prefetch import BUFFER_SECONDS, LARGEST_CLAIM, Pace, appetite
+from django_dbq.rules.prefetch import BUFFER_SECONDS, MOST_IN_FLIGHT, Pace, appetite
 
 THREADS = st.integers(min_value=1, max_value=1_000)
 IN_FLIGHT = st.integers(min_value=0, max_value=2_000)
@@ -51,11 +51,11 @@ def test_a_worker_takes_no_more_than_it_can_soon_start(threads, in_flight, mean)
 def test_a_claim_has_a_largest_size(threads, in_flight, mean):
     wanted = appetite(threads=threads, in_flight=in_flight, mean_seconds=mean)
 
-    assert wanted <= max(threads, LARGEST_CLAIM)
+    assert wanted <= max(threads, MOST_IN_FLIGHT)
 
 
 def test_jobs_of_no_duration_fill_the_largest_claim():
-    assert appetite(threads=1, in_flight=0, mean_seconds=0.0) == LARGEST_CLAIM
+    assert appetite(threads=1, in_flight=0, mean_seconds=0.0) == MOST_IN_FLIGHT
 
 
 def test_a_worker_asks_again_only_when_half_of_its_jobs_are_done():
