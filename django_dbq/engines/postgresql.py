@@ -87,22 +87,26 @@ class PostgreSQLEngine(ReturningEngine):
     ) -> None:
         columns = ", ".join((*_COPIED_FOR_EACH, *_COPIED_FOR_ALL))
         statement = f"COPY {self.table} ({columns}) FROM STDIN"
+        rows = "".join(_row_as_copied(template, workspace, for_all) for workspace in workspaces)
         connection = self.connection
         with (
             connection.wrap_database_errors,
             connection.cursor() as cursor,
             cursor.copy(statement) as copy,
         ):
-            for workspace in workspaces:
-                template.workspace = {} if workspace is None else workspace
-                json = template.workspace_as_json().replace("\\", "\\\\")
-                now = aware_now().isoformat()
-                copy.write(f"{uuid7()}\t{now}\t{now}\t{json}\t{for_all}\n")
+            copy.write(rows)
 
     def is_contention(self, error: OperationalError) -> bool:
         cause = error.__cause__
         state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
         return state in (DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE)
+
+
+def _row_as_copied(template: Job, workspace: dict[str, Any] | None, for_all: str) -> str:
+    template.workspace = {} if workspace is None else workspace
+    json = template.workspace_as_json().replace("\\", "\\\\")
+    now = aware_now().isoformat()
+    return f"{uuid7()}\t{now}\t{now}\t{json}\t{for_all}\n"
 
 
 def _as_copied(value: Any) -> str:
