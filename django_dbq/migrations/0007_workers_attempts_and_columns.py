@@ -3,14 +3,19 @@
 Every new column may be NULL or has a default in the database, so that 3.3 processes go on inserting
 and running jobs on this schema.
 
-Locks: PostgreSQL takes a brief ACCESS EXCLUSIVE lock and rewrites nothing; MariaDB and MySQL 8 add
+Locks: PostgreSQL takes a brief ACCESS EXCLUSIVE lock and rewrites nothing, and gives up when a long
+transaction keeps it from that lock for five seconds; MariaDB and MySQL 8 add
 columns instantly; SQLite alters in place.
 """
 
 from django.db import migrations, models
 
 import django_dbq.rules.identifiers
-from django_dbq.migrations._online import AddFieldWithDatabaseDefault, AddNullableField
+from django_dbq.migrations._online import (
+    AddFieldWithDatabaseDefault,
+    AddNullableField,
+    WaitForLocksAtMost,
+)
 
 STATES = ("NEW", "READY", "PROCESSING", "STOPPING", "FAILED", "COMPLETE", "CANCELLED")
 
@@ -19,6 +24,7 @@ class Migration(migrations.Migration):
     dependencies = [("django_dbq", "0006_alter_job_state")]
 
     operations = [
+        WaitForLocksAtMost(seconds=5),
         migrations.CreateModel(
             name="WorkerProcess",
             fields=[

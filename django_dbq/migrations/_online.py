@@ -8,6 +8,33 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import migrations
+from django.db.migrations.operations.base import Operation
+
+
+class WaitForLocksAtMost(Operation):
+    """On PostgreSQL, give up and change nothing when a lock of this migration does not come soon.
+
+    A statement that waits for ACCESS EXCLUSIVE behind a long transaction makes everybody else wait
+    behind itself. Better to fail, and to be run again at a quieter moment.
+    """
+
+    reversible = True
+
+    def __init__(self, *, seconds: int) -> None:
+        self.seconds = seconds
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        pass
+
+    def database_forwards(self, app_label: str, editor: Any, old: Any, new: Any) -> None:
+        if editor.connection.vendor == "postgresql":
+            editor.execute(f"SET LOCAL lock_timeout = '{int(self.seconds)}s'")
+
+    def database_backwards(self, app_label: str, editor: Any, old: Any, new: Any) -> None:
+        self.database_forwards(app_label, editor, old, new)
+
+    def describe(self) -> str:
+        return f"Wait for locks {self.seconds} seconds at most"
 
 
 class AddFieldWithDatabaseDefault(migrations.AddField):

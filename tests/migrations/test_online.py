@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from importlib import import_module
 
 import pytest
 from django.core.management import call_command
@@ -198,3 +199,28 @@ def test_columns_that_3_3_does_not_name_get_their_values_from_the_database(migra
         cursor.execute("SELECT token, attempts, crashes, gate, worker_id FROM django_dbq_job")
         assert list(cursor.fetchall()) == [(0, 0, 0, None, None)]
     assert isinstance(pk, uuid.UUID)
+
+
+@POSTGRESQL
+def test_0007_gives_up_rather_than_make_everybody_wait_behind_a_long_transaction(
+    migrate, migrating, long_transaction, monkeypatch
+):
+    begin, end = long_transaction
+    first = import_module("django_dbq.migrations.0007_workers_attempts_and_columns")
+    monkeypatch.setattr(first.Migration.operations[0], "seconds", 1)
+    migrate("0006")
+    begin()
+
+    thread, errors = migrating("0007")
+    thread.join(30)
+
+    assert [type(error) for error in errors] == [OperationalError]
+    assert "lock timeout" in str(errors[0])
+    end()
+    migrate("0007")
+    assert "token" in {column.name for column in columns_of_the_job_table()}
+
+
+def columns_of_the_job_table():
+    with connection.cursor() as cursor:
+        return connection.introspection.get_table_description(cursor, "django_dbq_job")
