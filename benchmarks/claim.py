@@ -18,6 +18,7 @@ from django_dbq.models import Job
 DUE = 1_000
 THOUSANDS = 1_000  # of future rows, and as many of finished ones
 QUICK_THOUSANDS = 20
+THOUSANDS_AT_ONCE = 100
 ALIASES = ("default", "crowded")
 CLAIMS_OF_ONE = 60
 CLAIMS_OF_HUNDRED = 6
@@ -124,7 +125,10 @@ def _multiply(alias: str, thousands: int, **values: object) -> None:
         f"INSERT INTO {table_name} (id, {', '.join(prepared)}) "
         f"SELECT {NEW_ID[connection.vendor]}, {', '.join(['%s'] * len(prepared))} "
         f"FROM {table_name} a CROSS JOIN {table_name} b "
-        "WHERE a.queue_name = 'seed' AND b.queue_name = 'seed' AND b.priority < %s"
+        "WHERE a.queue_name = 'seed' AND b.queue_name = 'seed' AND b.priority BETWEEN %s AND %s"
     )
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*prepared.values(), thousands])
+        # In parts: InnoDB's default buffer has no room for the locks of a million rows.
+        for first in range(0, thousands, THOUSANDS_AT_ONCE):
+            last = min(first + THOUSANDS_AT_ONCE, thousands) - 1
+            cursor.execute(statement, [*prepared.values(), first, last])
