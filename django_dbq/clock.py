@@ -49,10 +49,10 @@ class DatabaseClock:
         self._answer = self._ask()
         self._answered_at = (before + monotonic()) / 2
 
-    def keep_in_step(self) -> None:
-        """Ask again if the last answer is old; `CLOCK_MONOTONIC` stands still in a suspended VM."""
-        if monotonic() - self._answered_at > GOOD_FOR_SECONDS:
-            self.synchronize()
+    @property
+    def is_old(self) -> bool:
+        """Whether to ask again; `CLOCK_MONOTONIC` stands still in a suspended machine."""
+        return monotonic() - self._answered_at > GOOD_FOR_SECONDS
 
     def now(self) -> datetime:
         return self._answer + timedelta(seconds=monotonic() - self._answered_at)

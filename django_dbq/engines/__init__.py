@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import connections
 
 from django_dbq.engines.base import Engine
+from django_dbq.exceptions import DatabaseNotReady
 
 __all__ = ["Engine", "engine_for"]
 
@@ -24,4 +25,8 @@ def engine_for(using: str) -> Engine:
         from django_dbq.engines.sqlite import SQLiteEngine
 
         return SQLiteEngine(using)
-    return Engine(using)
+    raise DatabaseNotReady(
+        using,
+        f"its engine is {vendor}, which has no row locks or indexes that this package knows.",
+        hint="Use PostgreSQL, MariaDB, MySQL or SQLite for the jobs.",
+    )

@@ -11,14 +11,14 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import DatabaseError, Error, OperationalError, connections, transaction
+from django.db import Error, OperationalError, connections, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce
 
@@ -78,7 +78,7 @@ class Engine:
         """Raise DatabaseNotReady unless the database answers and has this version's tables."""
         try:
             self.connection.ensure_connection()
-        except DatabaseError as error:
+        except Error as error:
             raise DatabaseNotReady(
                 self.using,
                 f"it cannot be reached ({error}).".replace("\n", " "),
@@ -97,7 +97,7 @@ class Engine:
                     f"SELECT token FROM {self.table} WHERE {self.ready_in_queue} LIMIT 1", [""]
                 )
             WorkerProcess.objects.using(self.using).exists()
-        except DatabaseError as error:
+        except Error as error:
             raise DatabaseNotReady(
                 self.using,
                 f"its tables are not those of this version ({error}).".replace("\n", " "),
@@ -125,20 +125,14 @@ class Engine:
     def insert_alike(self, template: Job, workspaces: Iterable[dict[str, Any] | None]) -> int:
         """Insert a job like `template` for each workspace, as they come; returns how many.
 
-        In the caller's transaction, and in memory that does not grow with their number. The
-        template's own creation hook is not run. Raises WorkspaceNotJSON for one that is not.
+        In the caller's transaction, and in memory that does not grow with their number. Creation
+        hooks run, each on its own job. Raises WorkspaceNotJSON for a workspace that is not.
         """
         alike = {name: getattr(template, name) for name in SAME_IN_ALL}
-        workspaces, inserted = iter(workspaces), 0
-        while True:
-            batch = [
-                Job(workspace=workspace, **alike)
-                for workspace in islice(workspaces, INSERTED_AT_ONCE)
-            ]
-            if not batch:
-                return inserted
-            self.jobs.bulk_create(batch)
-            inserted += len(batch)
+        return sum(
+            len(self.jobs.bulk_create([Job(workspace=workspace, **alike) for workspace in batch]))
+            for batch in batches(workspaces, INSERTED_AT_ONCE)
+        )
 
     # Claim
 
@@ -158,7 +152,7 @@ class Engine:
                 break
             claimed += self._persistently(self._claim_from, queue, wanted, worker_id, now)
         for job in claimed:
-            job.is_held_here = True  # type: ignore[misc]
+            job.is_held_here = True
         return claimed
 
     def _claim_from(
@@ -238,18 +232,25 @@ class Engine:
         Returns the ids of the jobs that were no longer this caller's: nothing was written for them.
         Sending the same outcomes again after a commit whose fate is unknown is safe.
         """
-        return self._persistently(self._acknowledge, finished, now, worker)
+        lost = self._persistently(self._acknowledge, finished, now, worker)
+        for job, _ in finished:
+            job.is_held_here = False
+        return lost
 
     def _acknowledge(
         self, finished: Sequence[tuple[Job, Outcome]], now: datetime, worker: str
     ) -> set[UUID]:
         groups = list(_alike(finished))
-        if len(groups) == 1 and not any(outcome.failure for _, outcome in finished):
-            return self._write(groups[0], now)  # one statement needs no transaction around it
+        nothing_failed = not any(outcome.failure for _, outcome in finished)
+        if len(groups) == 1 and nothing_failed and self._is_one_statement(groups[0]):
+            return self._write(groups[0], now)  # which needs no transaction around it
         with transaction.atomic(using=self.using):
             lost = set().union(*(self._write(alike, now) for alike in groups))
             self._keep_stories(finished, lost, worker)
         return lost
+
+    def _is_one_statement(self, alike: _Alike) -> bool:
+        return alike.workspaces is None and len(_ids_by_token(alike.jobs)) == 1
 
     def _write(self, alike: _Alike, now: datetime) -> set[UUID]:
         moment = as_stored(now)
@@ -269,17 +270,21 @@ class Engine:
     ) -> int:
         """Set these values, and each its workspace, where the jobs are still held; how many were.
 
+        The jobs are of one worker. It is part of the fence because a 3.3 worker claims without
+        touching the token: an outcome of ours that is sent again must not pass for its.
         `workspaces` are JSON texts, one for each job, or None to leave them alone.
         """
         if workspaces is None:
             return sum(
-                self.jobs.filter(pk__in=ids, token=token, state__in=HELD).update(**values)
+                self.jobs.filter(
+                    pk__in=ids, token=token, worker_id=jobs[0].worker_id, state__in=HELD
+                ).update(**values)
                 for token, ids in _ids_by_token(jobs).items()
             )
         columns, parameters = self._assignments(values)
         statement = (
             f"UPDATE {self.table} SET {columns}, workspace = %s "
-            f"WHERE id = %s AND token = %s AND {HELD_BY_A_WORKER}"
+            f"WHERE id = %s AND token = %s AND {held_by(jobs[0].worker_id)}"
         )
         with self.connection.cursor() as cursor:
             cursor.executemany(
@@ -309,8 +314,8 @@ class Engine:
         stories = [
             Attempt(
                 job_id=job.pk,
-                job_name=job.name,
-                task=failure.task,
+                job_name=str(job.name)[:100],
+                task=failure.task[:100],
                 number=failure.number,
                 exception=failure.exception[:255],
                 message=failure.message,
@@ -343,10 +348,14 @@ class Engine:
 
     def hand_back(self, jobs: Collection[Job], *, now: datetime) -> int:
         """Give back jobs that were claimed and not started; it costs them no attempt."""
-        return sum(
-            self._release(self.jobs.filter(pk__in=ids, token=token), now, attempts_given_back=1)
-            for token, ids in _ids_by_token(jobs).items()
-        )
+        return self._persistently(self._hand_back, jobs, now)
+
+    def _hand_back(self, jobs: Collection[Job], now: datetime) -> int:
+        with transaction.atomic(using=self.using):
+            return sum(
+                self._release(self.jobs.filter(pk__in=ids, token=token), now, attempts_given_back=1)
+                for token, ids in _ids_by_token(jobs).items()
+            )
 
     def hand_back_unknown(self, worker_id: int, *, known: Collection[UUID], now: datetime) -> int:
         """Give back what a living worker holds without knowing: a claim whose answer was lost."""
@@ -482,21 +491,30 @@ class Engine:
         return self.connection.ops.adapt_datetimefield_value(as_stored(moment))
 
     def _persistently(self, verb: Callable[..., T], *args: Any) -> T:
-        """Do it again when rivals were in the way: a deadlock, or a lock that did not come."""
+        """Do it again when it failed for a reason that passes, such as a deadlock."""
         for tries_left in range(TRIES_AT_A_CONTENDED_STATEMENT - 1, -1, -1):
             try:
                 return verb(*args)
             except OperationalError as error:
                 in_the_callers_hands = self.connection.in_atomic_block
-                if not tries_left or in_the_callers_hands or not self.is_contention(error):
+                if not tries_left or in_the_callers_hands or not self.is_transient(error):
                     raise
                 logger.debug("%s: again, after %s", verb.__name__, error)
                 time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 (spreads rivals, no secret)
         raise AssertionError("unreachable")
 
-    def is_contention(self, error: OperationalError) -> bool:
-        """Whether the statement failed because of rivals and may succeed when sent again."""
+    def is_transient(self, error: OperationalError) -> bool:
+        """Whether it failed for no fault of the statement and may succeed when it is sent again.
+
+        Rivals, a time limit, a full disk, a server that is shutting down or read-only.
+        """
         return False
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items, as they come, in lists of that size."""
+    iterator = iter(items)
+    return iter(lambda: list(islice(iterator, size)), [])
 
 
 @dataclass
@@ -515,7 +533,7 @@ def _alike(finished: Iterable[tuple[Job, Outcome]]) -> Iterable[_Alike]:
         values = outcome.values()
         has_workspace = "workspace" in values
         workspace = values.pop("workspace", None)
-        key = (has_workspace, *values.items())
+        key = (job.worker_id, has_workspace, *values.items())
         group = groups.get(key)
         if group is None:
             group = groups[key] = _Alike(values, [], [] if has_workspace else None)
@@ -523,6 +541,12 @@ def _alike(finished: Iterable[tuple[Job, Outcome]]) -> Iterable[_Alike]:
         if group.workspaces is not None:
             group.workspaces.append(as_json(workspace))
     return groups.values()
+
+
+def held_by(worker_id: int | None) -> str:
+    """The condition that a job is held, and by this worker (None: a `Worker` of 3.x)."""
+    owner = "IS NULL" if worker_id is None else f"= {int(worker_id)}"
+    return f"worker_id {owner} AND {HELD_BY_A_WORKER}"
 
 
 def _ids_by_token(jobs: Iterable[Job]) -> dict[int, list[UUID]]:

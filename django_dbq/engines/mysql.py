@@ -9,7 +9,16 @@ from django.db import OperationalError
 from django_dbq.engines.base import Engine
 from django_dbq.models import Job
 
-DEADLOCK, LOCK_WAIT_TIMEOUT, RECORD_CHANGED = 1213, 1205, 1020
+TRANSIENT_ERRORS = {
+    1020,  # the record has changed
+    1021,  # disk full
+    1205,  # lock wait timeout
+    1213,  # deadlock
+    1290,  # read-only
+    1317,  # interrupted
+    1969,  # MariaDB's time limit for a statement
+    3024,  # MySQL's
+}
 
 
 class MySQLEngine(Engine):
@@ -43,5 +52,5 @@ class MySQLEngine(Engine):
         parameters = [queue, self._as_parameter(now), limit]
         return list(Job.objects.using(self.using).raw(statement, parameters))
 
-    def is_contention(self, error: OperationalError) -> bool:
-        return bool(error.args) and error.args[0] in (DEADLOCK, LOCK_WAIT_TIMEOUT, RECORD_CHANGED)
+    def is_transient(self, error: OperationalError) -> bool:
+        return bool(error.args) and error.args[0] in TRANSIENT_ERRORS

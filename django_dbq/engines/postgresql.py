@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from itertools import islice
+from datetime import datetime, timezone
 from typing import Any
 
 from django.db import OperationalError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from django_dbq.clock import aware_now
+from django_dbq.engines.base import batches, held_by
 from django_dbq.engines.returning import ReturningEngine
 from django_dbq.models import Job
-from django_dbq.models.indexes import HELD_BY_A_WORKER
 from django_dbq.rules.identifiers import uuid7
 
 _COPIED_FOR_EACH = ("id", "created", "modified", "workspace")
@@ -29,7 +28,9 @@ _COPIED_FOR_ALL = (
 
 COPIED_AT_ONCE = 5_000
 
-DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE = "40P01", "55P03"
+# Classes of SQLSTATE: rolled back for a rival, out of resources, not in the right state (a lock
+# that does not come), stopped by a person or a time limit; and a code, a server that is read-only.
+TRANSIENT_CLASSES, READ_ONLY = ("40", "53", "55", "57"), "25006"
 
 
 class PostgreSQLEngine(ReturningEngine):
@@ -43,9 +44,13 @@ class PostgreSQLEngine(ReturningEngine):
 
     def now(self) -> datetime:
         with self.connection.cursor() as cursor:
-            cursor.execute("SELECT clock_timestamp()")  # now() would be the transaction's start
+            # Not now(), the transaction's start; and UTC, whatever USE_TZ makes of the session.
+            cursor.execute("SELECT clock_timestamp() AT TIME ZONE 'UTC'")
             answer: datetime = cursor.fetchone()[0]
-        return answer
+        return answer.replace(tzinfo=timezone.utc)
+
+    def _is_one_statement(self, alike: object) -> bool:
+        return True
 
     def _update_held(
         self, values: dict[str, Any], jobs: Sequence[Job], workspaces: Sequence[str] | None
@@ -62,25 +67,24 @@ class PostgreSQLEngine(ReturningEngine):
             cursor.execute(
                 f"UPDATE {self.table} AS job SET {columns} "
                 f"FROM unnest({unnested}) AS given({', '.join(given)}) "
-                f"WHERE job.id = given.id AND job.token = given.token AND job.{HELD_BY_A_WORKER}",
+                f"WHERE job.id = given.id AND job.token = given.token "
+                f"AND {held_by(jobs[0].worker_id)}",
                 [*parameters, *arrays],
             )
             return int(cursor.rowcount)
 
     def insert_alike(self, template: Job, workspaces: Iterable[dict[str, Any] | None]) -> int:
-        if not is_psycopg3:
+        if not is_psycopg3 or template.declaration.creation_hook:
             return super().insert_alike(template, workspaces)
         template.next_task, template.task_index = template.declaration.tasks[0], 0
         template.require_storable()
         for_all = "\t".join(_as_copied(getattr(template, name)) for name in _COPIED_FOR_ALL)
-        workspaces, inserted = iter(workspaces), 0
-        while True:
-            # Drawn before each COPY begins: where they come from may need this very connection.
-            batch = list(islice(workspaces, COPIED_AT_ONCE))
-            if not batch:
-                return inserted
+        inserted = 0
+        # Drawn before each COPY begins: where they come from may need this very connection.
+        for batch in batches(workspaces, COPIED_AT_ONCE):
             self._copy(template, batch, for_all)
             inserted += len(batch)
+        return inserted
 
     def _copy(
         self, template: Job, workspaces: Sequence[dict[str, Any] | None], for_all: str
@@ -96,10 +100,10 @@ class PostgreSQLEngine(ReturningEngine):
         ):
             copy.write(rows)
 
-    def is_contention(self, error: OperationalError) -> bool:
+    def is_transient(self, error: OperationalError) -> bool:
         cause = error.__cause__
-        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-        return state in (DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE)
+        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
+        return state[:2] in TRANSIENT_CLASSES or state == READ_ONLY
 
 
 def _row_as_copied(template: Job, workspace: dict[str, Any] | None, for_all: str) -> str:

@@ -10,6 +10,14 @@ from django_dbq.engines.returning import ReturningEngine
 
 logger = logging.getLogger(__name__)
 
+TRANSIENT_ERRORS = (
+    "database is locked",
+    "database table is locked",
+    "database or disk is full",
+    "disk I/O error",
+    "readonly database",
+)
+
 
 class SQLiteEngine(ReturningEngine):
     claim_template = (
@@ -47,7 +55,5 @@ class SQLiteEngine(ReturningEngine):
                 mode,
             )
 
-    def is_contention(self, error: OperationalError) -> bool:
-        return any(
-            word in str(error) for word in ("database is locked", "database table is locked")
-        )
+    def is_transient(self, error: OperationalError) -> bool:
+        return any(words in str(error) for words in TRANSIENT_ERRORS)

@@ -6,10 +6,10 @@ import json
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
-from django.db import OperationalError, connections, models, router
+from django.db import OperationalError, connections, models, router, transaction
 from django.utils import timezone
 
 from django_dbq import settings as dbq_settings
@@ -21,12 +21,15 @@ from django_dbq.models.worker import WorkerProcess
 from django_dbq.rules.callables import function_at
 from django_dbq.rules.declarations import JobDeclaration, declaration_of
 from django_dbq.rules.identifiers import uuid7
+from django_dbq.rules.nesting import DEEPEST_NESTING, is_readable
 from django_dbq.rules.states import HELD, WAITING, State
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_DELETE_JOBS_AFTER_HOURS = 24
 DELETED_AT_ONCE = 1_000  # rows in one transaction, so that pruning never holds others up for long
+CLOCKS_DIFFER_AT_MOST = timedelta(minutes=5)
+CALLERS_CHOICE = {"force_insert", "force_update", "using", "update_fields"}  # of save()
 SMALLEST_PRIORITY, LARGEST_PRIORITY = -32_768, 32_767
 
 # What only workers write. A `save()` elsewhere leaves these alone: an instance that was read before
@@ -35,6 +38,9 @@ WRITTEN_BY_WORKERS = frozenset(
     {"token", "attempts", "crashes", "worker_id", "started_at", "finished_at", "is_due"}
 )
 
+# And these, while a worker has the job: a `save()` after the last task would empty `next_task`
+# before the outcome is written; should the worker die between the two, all tasks would run again.
+WRITTEN_WITH_THE_OUTCOME = frozenset({"state", "next_task", "task_index"})
 
 # One encoder for all: json.dumps() makes a new one whenever it is given an option.
 as_json = json.JSONEncoder(allow_nan=False).encode
@@ -89,7 +95,9 @@ class JobQuerySet(models.QuerySet["Job"]):
     def prunable(self, created_before: datetime) -> JobQuerySet:
         """Finished jobs of that age, and those of vanished workers that were asked to stop."""
         lease = dbq_settings.current().lease
-        workers = WorkerProcess.objects.using(self.db).heard_since(aware_now() - lease)
+        # Allowing for this host's clock, which is not the database's: deleting can wait.
+        silent_since = aware_now() - lease - CLOCKS_DIFFER_AT_MOST
+        workers = WorkerProcess.objects.using(self.db).heard_since(silent_since)
         living = list(workers.values_list("pk", flat=True))
         ownerless = models.Q(worker_id__isnull=True) | ~models.Q(worker_id__in=living)
         abandoned = models.Q(state=State.STOPPING) & ownerless
@@ -102,10 +110,13 @@ class JobQuerySet(models.QuerySet["Job"]):
         ids = list(prunable.order_by("created").values_list("pk", flat=True)[:limit])
         if not ids:
             return 0
-        Attempt.objects.using(self.db).filter(job_id__in=ids).delete()
-        # Asked again: a person may have set one of them going since.
-        prunable.filter(pk__in=ids).order_by().delete()
-        return len(ids)
+        with transaction.atomic(using=self.db):
+            # Asked again: a person may have set one of them going since. Then its stories stay.
+            prunable.filter(pk__in=ids).order_by().delete()
+            kept = self.model._base_manager.using(self.db).filter(pk__in=ids)
+            gone = set(ids).difference(kept.values_list("pk", flat=True))
+            Attempt.objects.using(self.db).filter(job_id__in=gone).delete()
+        return len(gone)
 
     def delete_old(self, hours: float | None = None) -> None:
         """Delete finished jobs that were created more than `hours` (24 by default) ago.
@@ -163,7 +174,7 @@ class Job(models.Model):
     objects = models.Manager.from_queryset(JobQuerySet)()
 
     # True on an instance that this process has claimed and not yet acknowledged.
-    is_held_here: ClassVar[bool] = False
+    is_held_here = False
 
     class Meta:
         ordering = ["-priority", "created"]
@@ -194,7 +205,7 @@ class Job(models.Model):
         if self._state.adding:
             if not self._make_ready_to_insert():
                 return
-        elif kwargs.get("update_fields") is None and len(args) < 4:
+        elif not args and not kwargs.keys() & CALLERS_CHOICE and self.pk is not None:
             kwargs["update_fields"] = self._fields_to_save()
         self.require_storable()
         super().save(*args, **kwargs)
@@ -214,7 +225,7 @@ class Job(models.Model):
 
     def _fields_to_save(self) -> set[str]:
         fields = {field.name for field in self._meta.concrete_fields if not field.primary_key}
-        spared = WRITTEN_BY_WORKERS | ({"state"} if self.is_held_here else set())
+        spared = WRITTEN_BY_WORKERS | (WRITTEN_WITH_THE_OUTCOME if self.is_held_here else set())
         return fields - spared - self.get_deferred_fields()
 
     def _do_update(self, base_qs: Any, *args: Any) -> Any:
@@ -226,6 +237,13 @@ class Job(models.Model):
         if not updated:
             raise LeaseLost(self.pk)
         return updated
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """Read the row again. A worker's fence stays as it is: the row may be another's by now."""
+        fence = (self.token, self.worker_id)
+        super().refresh_from_db(*args, **kwargs)
+        if self.is_held_here:
+            self.token, self.worker_id = fence
 
     def require_storable(self) -> None:
         """Raise InvalidJob or WorkspaceNotJSON unless every database can store this job."""
@@ -262,9 +280,12 @@ class Job(models.Model):
         if hasattr(self.workspace, "resolve_expression"):
             return ""
         try:
-            return as_json(self.workspace)
+            text = as_json(self.workspace)
         except (TypeError, ValueError, RecursionError) as error:
             raise WorkspaceNotJSON(self.name, str(error)) from error
+        if not is_readable(text):
+            raise WorkspaceNotJSON(self.name, f"it is nested deeper than {DEEPEST_NESTING}")
+        return text
 
     # 3.3's methods: the job's list of tasks, and its hooks
 

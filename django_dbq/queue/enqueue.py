@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from django.db import router, transaction
 
 from django_dbq.engines import engine_for
+from django_dbq.exceptions import InvalidJob
 from django_dbq.models import Job
-
-INSERTED_AT_ONCE = 1_000
 
 
 def enqueue(
@@ -50,28 +48,11 @@ def enqueue_many(
     All or nothing, in memory that does not grow with their number. PostgreSQL takes them by COPY
     (with psycopg 3) unless the job has a creation hook, which needs each job as an object.
     """
+    if isinstance(workspaces, (Mapping, str, bytes)):
+        raise InvalidJob(
+            "workspaces", f"they are a {type(workspaces).__name__}, not one dict for each job."
+        )
     alias = using or router.db_for_write(Job)
-
-    def job(workspace: dict[str, Any] | None) -> Job:
-        return Job(
-            name=name,
-            workspace=workspace,
-            queue_name=queue_name,
-            priority=priority,
-            run_after=run_after,
-        )
-
-    template = job(None)
+    template = Job(name=name, queue_name=queue_name, priority=priority, run_after=run_after)
     with transaction.atomic(using=alias):
-        if not template.declaration.creation_hook:
-            return engine_for(alias).insert_alike(template, workspaces)
-        jobs = Job.objects.using(alias)
-        return sum(
-            len(jobs.bulk_create([job(workspace) for workspace in batch]))
-            for batch in _batches(workspaces)
-        )
-
-
-def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    return iter(lambda: list(islice(iterator, INSERTED_AT_ONCE)), [])
+        return engine_for(alias).insert_alike(template, workspaces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -22,4 +23,6 @@ def function_at(path: str) -> Callable[..., Any]:
         raise TaskNotFound(path, f"{type(error).__name__}: {error}") from error
     if not callable(found):
         raise TaskNotFound(path, f"it is a {type(found).__name__}")
+    if inspect.iscoroutinefunction(found):
+        raise TaskNotFound(path, "it is an async function, and this version runs none")
     return found  # type: ignore[no-any-return]

@@ -41,13 +41,12 @@ class Failure:
     ) -> Failure:
         """Tell the story of `error`, whatever it is: telling it never raises."""
         kind = type(error)
-        lines = traceback.format_exception(kind, error, error.__traceback__)
         return cls(
             task=task,
             number=number,
             exception=f"{kind.__module__}.{kind.__qualname__}",
             message=storable(message_of(error))[:LONGEST_MESSAGE],
-            traceback=storable("".join(lines))[-LONGEST_TRACEBACK:],
+            traceback=storable(_traceback_of(error))[-LONGEST_TRACEBACK:],
             started_at=started_at,
             finished_at=finished_at,
         )
@@ -63,6 +62,13 @@ def message_of(error: BaseException) -> str:
         return str(error)
     except BaseException as second:  # a broken __str__ must not cost us the outcome
         return f"(its message cannot be shown: {type(second).__name__})"
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except BaseException as second:  # a SyntaxError with odd attributes cannot be formatted
+        return f"(its traceback cannot be shown: {type(second).__name__})"
 
 
 def storable(text: str) -> str:

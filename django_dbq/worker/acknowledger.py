@@ -68,7 +68,7 @@ class Acknowledger:
         """
         if not isinstance(error, (OperationalError, InterfaceError)):
             return False
-        if isinstance(error, OperationalError) and self._engine.is_contention(error):
+        if isinstance(error, OperationalError) and self._engine.is_transient(error):
             return True
         self._engine.forget_connection()
         try:
@@ -80,7 +80,6 @@ class Acknowledger:
     def _write(self, batch: list[tuple[Job, Outcome]]) -> None:
         lost = self._engine.acknowledge(batch, now=self._clock.now(), worker=self._worker)
         for job, outcome in batch:
-            job.is_held_here = False  # type: ignore[misc]
             if job.pk in lost:
                 logger.warning(
                     'Job lost: name="%s" id=%s: it was deleted or given to another worker while it '
@@ -100,7 +99,14 @@ class Acknowledger:
                     raise
                 refusal = error
         logger.error("Job id=%s: its outcome is refused; it is FAILED.", job.pk, exc_info=refusal)
-        self._write([(job, self._refused(job, outcome, refusal))])
+        for failed in (self._refused(job, outcome, refusal), Failed()):
+            try:
+                self._write([(job, failed)])
+                return
+            except Exception as error:
+                if self._is_outage(error):
+                    raise
+                logger.exception("Job id=%s: that is refused too.", job.pk)
 
     def _refused(self, job: Job, outcome: Outcome, error: Exception) -> Outcome:
         now = clock.aware_now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Set
 from datetime import timedelta
@@ -43,6 +44,12 @@ def perform(job: Job, *, already_open: Set[str] = frozenset()) -> Outcome:
     return _Attempt(job, already_open).run()
 
 
+def _log(level: int, message: str, *args: object, exc_info: Any = None) -> None:
+    """Log it; a log that is broken (a filter that raises, say) must not cost a job its outcome."""
+    with contextlib.suppress(Exception):
+        logger.log(level, message, *args, exc_info=exc_info)
+
+
 class _Attempt:
     def __init__(self, job: Job, already_open: Set[str]) -> None:
         self.job = job
@@ -62,11 +69,10 @@ class _Attempt:
             self._note_failure(error)
         else:
             self.job.state = State.READY if self.job.next_task else State.COMPLETE
-        if not isinstance(self.error, (JobNotDeclared, InvalidDeclaration)):  # no hooks known
-            self._run_later_hooks()
+        self._run_later_hooks()
         self.job.pk = self.pk  # a task that deletes its own job takes the instance's id away
         outcome = self._outcome()
-        self._log(outcome)
+        self._log_outcome(outcome)
         return outcome
 
     def _run_task(self) -> None:
@@ -96,7 +102,8 @@ class _Attempt:
         self.duration = timedelta(seconds=clock.monotonic() - self.started_monotonic)
         self.job.state = State.FAILED
         self.job.next_task, self.job.task_index = self.place_before
-        logger.error(
+        _log(
+            logging.ERROR,
             'Job failed: name="%s" id=%s queue="%s" task=%s: %s: %s',
             self.job.name,
             self.job.pk,
@@ -108,7 +115,10 @@ class _Attempt:
         )
 
     def _run_later_hooks(self) -> None:
-        hooks = self.job.declaration.hooks
+        try:
+            hooks = self.job.declaration.hooks
+        except (JobNotDeclared, InvalidDeclaration):
+            return  # none are known, and the job has failed for just that
         if self.error is not None and "failure_hook" in hooks:
             self._run_guarded(self.job.run_failure_hook, self.error)
         if "post_task_hook" in hooks:
@@ -122,7 +132,7 @@ class _Attempt:
             finally:
                 roll_back_all_but(self.already_open)
         except BaseException:
-            logger.exception("Job id=%s: %s raised.", self.job.pk, hook.__name__)
+            _log(logging.ERROR, "Job id=%s: %s raised.", self.job.pk, hook.__name__, exc_info=True)
 
     def _outcome(self) -> Outcome:
         """The outcome, from the state in which the hooks left the job: 3.3 saved that one."""
@@ -147,7 +157,7 @@ class _Attempt:
                 changes["workspace"] = job.workspace
         except WorkspaceNotJSON as error:
             # The task is FAILED for it already, or a hook did it: the last good one stays.
-            logger.error("Job id=%s: its workspace was not saved. %s", job.pk, error)
+            _log(logging.ERROR, "Job id=%s: its workspace was not saved. %s", job.pk, error)
         return changes
 
     def _moved(self) -> dict[str, Any]:
@@ -165,8 +175,9 @@ class _Attempt:
             finished_at=self.finished_at,
         )
 
-    def _log(self, outcome: Outcome) -> None:
-        logger.info(
+    def _log_outcome(self, outcome: Outcome) -> None:
+        _log(
+            logging.INFO,
             'Job done: name="%s" id=%s queue="%s" task=%s duration=%.3fs outcome=%s',
             self.job.name,
             self.job.pk,

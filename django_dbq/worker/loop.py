@@ -17,6 +17,7 @@ from django_dbq.clock import DatabaseClock
 from django_dbq.engines import Engine
 from django_dbq.exceptions import InvalidOption
 from django_dbq.models import Job
+from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.outcomes import Outcome
 from django_dbq.rules.prefetch import appetite
 from django_dbq.worker.acknowledger import Acknowledger
@@ -27,9 +28,10 @@ from django_dbq.worker.wakeup import Wakeup
 
 logger = logging.getLogger("django_dbq.worker")
 
+LONGEST_QUEUE_NAME = Job._meta.get_field("queue_name").max_length or 0
 OVERDUE_SECONDS = 1.0  # a claimed job that no thread has started by then goes back
 LOOK_INTERVAL_SECONDS = 0.25  # how often a busy worker looks for overdue jobs
-LONGEST_OUTAGE_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 5.0  # between two tries, when the database is away
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class WorkerOptions:
         self._require_at_least("rate_limit", self.rate_limit_seconds, 0, "seconds")
         self._require_at_least("threads", self.threads, 1, "threads")
         self._require_at_least("processes", self.processes, 0, "processes")
+        for queue in self.queues:
+            if not 0 < len(queue) <= LONGEST_QUEUE_NAME:
+                raise InvalidOption(
+                    "queue_name", repr(queue), f"1 to {LONGEST_QUEUE_NAME} characters long"
+                )
         if self.max_jobs is not None:
             self._require_at_least("max-jobs", self.max_jobs, 1, "jobs")
 
@@ -97,7 +104,7 @@ class Worker:
         self.wakeup.wait(self._pause_seconds(found_work=found))
 
     def _is_done(self) -> bool:
-        enough = self.options.max_jobs is not None and not self._jobs_left()
+        enough = self._jobs_left() <= 0
         empty = self.options.burst and self._queue_is_empty
         return self.stopping or ((enough or empty) and not self.in_flight)
 
@@ -108,7 +115,8 @@ class Worker:
         limit = self._appetite()
         if limit <= 0 or not self.lease.holds:
             return False
-        self.clock.keep_in_step()
+        if self.clock.is_old:
+            self._reconcile()
         jobs = self.engine.claim(
             self.options.queues, limit=limit, worker_id=self.worker_id, now=self.clock.now()
         )
@@ -122,17 +130,17 @@ class Worker:
             return 0
         if self.options.rate_limit_seconds:
             too_soon = clock.monotonic() < self._next_job_at
-            return 0 if too_soon or self.in_flight else min(1, self._jobs_left())
+            return 0 if too_soon or self.in_flight else int(min(1, self._jobs_left()))
         wanted = appetite(
             threads=self.options.threads,
             in_flight=len(self.in_flight),
             mean_seconds=self.pool.pace.mean_seconds,
         )
-        return min(wanted, self._jobs_left())
+        return int(min(wanted, self._jobs_left()))
 
-    def _jobs_left(self) -> int:
+    def _jobs_left(self) -> float:
         if self.options.max_jobs is None:
-            return 1_000_000
+            return math.inf
         return self.options.max_jobs - self.acknowledger.finished_jobs - len(self.in_flight)
 
     def _pause_seconds(self, *, found_work: bool) -> float:
@@ -160,13 +168,10 @@ class Worker:
 
     def _hand_back_unstarted(self) -> None:
         jobs = self.pool.take_back()
-        try:
-            self.engine.hand_back(jobs, now=self.clock.now())
-        except Error:
-            self.pool.submit(jobs)  # they are ours still
-            raise
         for job in jobs:
             del self.in_flight[job.pk]
+        # Should this fail, nobody knows which were given back: `_reconcile` gives back the rest.
+        self.engine.hand_back(jobs, now=self.clock.now())
 
     def _wind_down(self) -> None:
         self._flush()
@@ -184,20 +189,22 @@ class Worker:
             step()
         except Error as error:
             self._outages += 1
-            pause = min(0.1 * 2**self._outages, LONGEST_OUTAGE_PAUSE_SECONDS)
+            pause = pause_after(self._outages, first=0.2, longest=LONGEST_PAUSE_SECONDS)
             logger.warning(
-                "The database does not answer (%s); trying again in %.1f s.",
-                str(error).strip(),
-                pause,
+                "The database failed us (%s); trying again in %.1f s.", str(error).strip(), pause
             )
             self.engine.forget_connection()
             self.wakeup.wait(pause)
 
     def _reconcile(self) -> None:
-        """The database is back: give up what a claim took without our hearing of it."""
+        """Give up what a claim took without our hearing of it.
+
+        After an outage, and every so often: a claim that was cut off may be committed later still.
+        """
         self.clock.synchronize()
         self.engine.hand_back_unknown(
             self.worker_id, known=set(self.in_flight), now=self.clock.now()
         )
-        logger.info("The database answers again.")
+        if self._outages:
+            logger.info("The database answers again.")
         self._outages = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -46,6 +47,8 @@ class ThreadPool:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        if exc_info[0] is not None:
+            self.take_back()  # nobody is left to write down what becomes of them
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
@@ -102,7 +105,8 @@ class ThreadPool:
         except BaseException as error:
             # perform() is not supposed to raise. If it does, one job pays for it: without its
             # thread the worker would hold all that are in flight, and do nothing, for ever.
-            logger.critical("Job id=%s: it could not be run.", job.pk, exc_info=error)
+            with contextlib.suppress(BaseException):  # the log itself may be what is broken
+                logger.critical("Job id=%s: it could not be run.", job.pk, exc_info=error)
             now = clock.aware_now()
             story = Failure.of(
                 error, task=job.next_task, number=job.attempts, started_at=now, finished_at=now

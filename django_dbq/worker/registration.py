@@ -55,7 +55,7 @@ class Registrar:
         self.clock = DatabaseClock(engine.now)
         self.lease = lease
         self.beat_interval_seconds = lease.total_seconds() / BEATS_PER_LEASE
-        self._beat_at = float("-inf")
+        self._beat_at = self._written_at = float("-inf")
         self._unbroken_since: float | None = None
 
     def register(self, queues: Sequence[str], *, pid: int) -> int:
@@ -83,18 +83,27 @@ class Registrar:
             self.engine.forget_connection()
             self._unbroken_since = None
             return set()
-        if self._unbroken_since is None:
-            self._unbroken_since = sent_at
+        self._note_beat(sent_at)
         for worker_id in leases.keys() - dead:
             leases[worker_id].renew(sent_at)
         return dead
+
+    def _note_beat(self, sent_at: float) -> None:
+        """A beat was written. If it took long, the database stalled, and everybody's came late."""
+        written_at = clock.monotonic()
+        good = self.lease.total_seconds() / 2
+        if written_at - self._written_at > good or self._unbroken_since is None:
+            self._unbroken_since = written_at
+        if written_at - sent_at > self.beat_interval_seconds:
+            self._beat_at = float("-inf")  # what it wrote is old already: beat again at once
+        self._written_at = written_at
 
     @property
     def may_judge_others(self) -> bool:
         """Whether silence of other workers means that they are dead.
 
-        Not right after the database was away: then nobody could send a heartbeat, and each needs
-        the time of one lease to be heard again.
+        Not right after the database was away or stalled: then nobody's heartbeat was written, and
+        each needs the time of one lease to be heard again.
         """
         if self._unbroken_since is None:
             return False

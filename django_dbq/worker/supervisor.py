@@ -5,6 +5,7 @@ No task runs here, so nothing that a task does, holding the GIL included, can st
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from django.db import Error, connections
 from django_dbq import clock
 from django_dbq import settings as dbq_settings
 from django_dbq.engines import engine_for
+from django_dbq.rules.backoff import pause_after
 from django_dbq.worker.loop import Worker, WorkerOptions
 from django_dbq.worker.registration import Lease, Registrar
 from django_dbq.worker.shutdown import on_stop_signal
@@ -27,6 +29,7 @@ logger = logging.getLogger("django_dbq.worker")
 
 SECOND_SIGNAL_AFTER_SECONDS = 1.0  # sooner, it is the same wish, sent to the whole process group
 STOP_REMINDER_SECONDS = 1.0
+DONE = "done"  # what a worker says to its supervisor before it ends by itself
 HEALTHY_AFTER_SECONDS = 10.0
 LONGEST_RESTART_PAUSE_SECONDS = 30.0
 
@@ -45,7 +48,18 @@ class Child:
     lease: Lease
     started_at: float = field(default_factory=clock.monotonic)
     worker_id: int | None = None
-    to_be_replaced: bool = False
+    is_condemned: bool = False  # taken for dead by others, and told to end
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it said, before it ended, that it has done all that was asked for.
+
+        An exit code of 0 does not say so: a task may call `os._exit(0)`.
+        """
+        try:
+            return self.channel.poll() and self.channel.recv() == DONE
+        except (EOFError, OSError):
+            return False
 
     @property
     def age_seconds(self) -> float:
@@ -73,22 +87,34 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until no worker is left; returns the exit code: 0, or 1 if any was killed."""
         with on_stop_signal(self._on_stop_signal):
-            while self._to_start or self.children:
-                self._start_missing()
-                self._register_new()
-                self._beat()
-                self._pass_stop_on()
-                self._wait()
-                self._reap()
-            self._bury()
+            try:
+                while self._to_start or self.children:
+                    self._turn()
+                self._bury()
+            finally:
+                for child in self.children:  # only after an error: nobody beats for them any more
+                    child.process.kill()
         return 1 if self._killing else 0
+
+    def _turn(self) -> None:
+        self._start_missing()
+        self._register_new()
+        self._beat()
+        self._pass_stop_on()
+        self._wait()
+        self._reap()
 
     # Starting
 
     def _start_missing(self) -> None:
         while self._to_start and clock.monotonic() >= self._start_at and not self._stop_asked_at:
+            try:
+                self.children.append(self._fork())
+            except OSError as error:
+                logger.error("No worker process can be started: %s", error)
+                self._pause_starting()
+                return
             self._to_start -= 1
-            self.children.append(self._fork())
         if self._stop_asked_at:
             self._to_start = 0
 
@@ -118,6 +144,8 @@ class Supervisor:
         with on_stop_signal(worker.stop):
             worker.run()
         connections.close_all()
+        if not worker.stopping:
+            channel.send(DONE)
 
     def _register_new(self) -> None:
         for child in [] if self._stop_asked_at else self.children:
@@ -131,14 +159,19 @@ class Supervisor:
                     self.engine.forget_connection()
                     return
                 child.lease.renew(clock.monotonic())
-                child.channel.send(child.worker_id)
+                with contextlib.suppress(OSError):  # it died meanwhile, and will be reaped
+                    child.channel.send(child.worker_id)
 
     # Keeping alive
 
     def _beat(self) -> None:
         if self.registrar.seconds_to_next_beat() > 0:
             return
-        leases = {child.worker_id: child.lease for child in self.children if child.worker_id}
+        leases = {
+            child.worker_id: child.lease
+            for child in self.children
+            if child.worker_id and not child.is_condemned
+        }
         dead = self.registrar.beat(leases)
         for child in self.children:
             if child.worker_id in dead:
@@ -147,7 +180,7 @@ class Supervisor:
                     "a new one takes its place.",
                     child.worker_id,
                 )
-                child.to_be_replaced = True
+                child.is_condemned = True
                 child.process.terminate()
         self._bury()
         self.registrar.rescue_silent()
@@ -166,26 +199,34 @@ class Supervisor:
         for child in [child for child in self.children if not child.process.is_alive()]:
             self.children.remove(child)
             child.process.join()
-            child.channel.close()
             if child.worker_id:
                 self._unburied.add(child.worker_id)
-            if child.process.exitcode != 0:
+            if not child.is_done and not self._stop_asked_at:
                 self._note_death(child)
-            if child.process.exitcode != 0 or child.to_be_replaced:
                 self._to_start += 1
+            child.channel.close()
         self._bury()
 
     def _note_death(self, child: Child) -> None:
-        self._quick_deaths = (
-            0 if child.age_seconds > HEALTHY_AFTER_SECONDS else self._quick_deaths + 1
-        )
-        pause = min(2.0 ** (self._quick_deaths - 2), LONGEST_RESTART_PAUSE_SECONDS)
-        self._start_at = clock.monotonic() + (pause if self._quick_deaths > 1 else 0.0)
+        if child.age_seconds > HEALTHY_AFTER_SECONDS:
+            self._quick_deaths = 0
+        else:
+            self._pause_starting()
         logger.error(
-            "Worker process %d died (%s); its jobs are given back.",
+            "Worker process %d is gone (%s) though nobody asked; its jobs are given back, and "
+            "another one takes its place.",
             child.process.pid,
             _cause_of_death(child.process.exitcode),
         )
+
+    def _pause_starting(self) -> None:
+        """After the first quick death start again at once; then wait longer each time."""
+        if self._quick_deaths:
+            pause = pause_after(
+                self._quick_deaths, first=1.0, longest=LONGEST_RESTART_PAUSE_SECONDS
+            )
+            self._start_at = clock.monotonic() + pause
+        self._quick_deaths += 1
 
     def _bury(self) -> None:
         """Give back at once what dead workers of ours held, and forget them."""
@@ -218,6 +259,10 @@ class Supervisor:
             for child in self.children:
                 child.process.kill()
         elif now - self._reminded_at >= STOP_REMINDER_SECONDS:
+            if self._reminded_at == float("-inf"):
+                logger.info(
+                    "Stopping when the running jobs are done; a second signal stops at once."
+                )
             # Said again each second: one that arrives while a child is being born is lost.
             self._reminded_at = now
             for child in self.children:
@@ -245,11 +290,16 @@ def serve_here(options: WorkerOptions) -> int:
 
     beats = threading.Thread(target=beat, name="dbq-heartbeat", daemon=True)
     beats.start()
-    with on_stop_signal(worker.stop):
-        worker.run()
-    over.set()
-    beats.join()
-    engine.rescue(worker_id, now=registrar.clock.now())
+    try:
+        with on_stop_signal(worker.stop):
+            worker.run()
+    finally:
+        over.set()
+        beats.join()
+    try:
+        engine.rescue(worker_id, now=registrar.clock.now())
+    except Error as error:
+        logger.warning("This worker could not sign off: %s", str(error).strip())
     return 0
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.outcomes import Advanced, Completed, Failed, Requeued
@@ -314,3 +315,30 @@ def test_running_jobs_are_marked_as_stopping_by_their_worker_alone(engine, job_r
     assert row(mine).state == State.STOPPING
     assert row(rescued).state == State.PROCESSING
     assert row(done).state == State.COMPLETE
+
+
+def test_an_outcome_sent_again_does_not_pass_for_that_of_a_3_3_worker(engine, job_row, claim):
+    """Which claims without touching the token, and writes no owner."""
+    job_row()
+    (job,) = claim()
+    following = Advanced(next_task="tests.project.tasks.noop", task_index=0)
+    assert engine.acknowledge([(job, following)], now=NOW) == set()
+    Job.objects.filter(pk=job.pk).update(state=State.PROCESSING)
+
+    assert engine.acknowledge([(job, following)], now=NOW) == {job.pk}
+    assert Job.objects.get(pk=job.pk).state == State.PROCESSING
+
+
+def test_many_workspaces_are_written_in_one_transaction_or_one_statement(shared_engine):
+    engine = shared_engine
+    engine.insert_alike(Job(name="noop"), ({} for _ in range(50)))
+    now = engine.now()
+    jobs = engine.claim(["default"], limit=50, worker_id=1, now=now)
+    finished = [(job, Completed({"workspace": {"n": n}})) for n, job in enumerate(jobs)]
+
+    with CaptureQueriesContext(connection) as captured:
+        assert engine.acknowledge(finished, now=now) == set()
+
+    sent = [query["sql"] for query in captured]
+    in_a_transaction = sent[0].startswith(("BEGIN", "SET")) and sent[-1].startswith("COMMIT")
+    assert in_a_transaction or len(sent) == 1

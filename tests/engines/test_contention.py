@@ -51,7 +51,7 @@ def deadlock(engine):
 
 @LOCKS_ROWS
 def test_a_real_deadlock_is_recognized(shared_engine):
-    assert shared_engine.is_contention(deadlock(shared_engine))
+    assert shared_engine.is_transient(deadlock(shared_engine))
 
 
 @LOCKS_ROWS
@@ -72,7 +72,7 @@ def test_a_lock_that_does_not_come_in_time_is_recognized(shared_engine):
         Job.objects.select_for_update().get(pk=job.pk)
         error = in_another_connection(want_it_quickly)
 
-    assert shared_engine.is_contention(error)
+    assert shared_engine.is_transient(error)
 
 
 @ONE_WRITER
@@ -90,14 +90,14 @@ def test_a_locked_file_is_recognized(shared_engine):
         Job.objects.update(priority=2)
         error = in_another_connection(want_it_quickly)
 
-    assert shared_engine.is_contention(error)
+    assert shared_engine.is_transient(error)
 
 
 def test_other_errors_of_the_database_are_not_taken_for_rivals(shared_engine):
     with pytest.raises(Exception, match="no_such_table") as raised, connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM no_such_table")
 
-    assert not shared_engine.is_contention(raised.value)
+    assert not shared_engine.is_transient(raised.value)
 
 
 @LOCKS_ROWS
@@ -133,7 +133,7 @@ def test_an_outcome_that_loses_a_deadlock_is_written_all_the_same(shared_engine)
 
     assert lost == set()
     assert set(Job.objects.values_list("state", flat=True)) == {State.COMPLETE}
-    assert all(shared_engine.is_contention(error) for error in rival_errors)
+    assert all(shared_engine.is_transient(error) for error in rival_errors)
 
 
 def wait_until_somebody_waits_for_a_lock():
@@ -167,7 +167,7 @@ class Rivals:
 
 @pytest.fixture
 def sees_rivals(shared_engine, monkeypatch):
-    monkeypatch.setattr(shared_engine, "is_contention", lambda error: "rivals" in str(error))
+    monkeypatch.setattr(shared_engine, "is_transient", lambda error: "rivals" in str(error))
     return shared_engine
 
 

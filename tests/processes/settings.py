@@ -10,7 +10,7 @@ DBQ = {"LEASE": float(os.environ.get("DBQ_TEST_LEASE", "2")), "RATE_LIMIT": 0}
 
 JOBS = {
     name: {"tasks": [f"tests.processes.tasks.{name}"]}
-    for name in ("note", "hold", "kill_own_process", "note_slowly")
+    for name in ("note", "hold", "kill_own_process", "leave_quietly", "note_slowly")
 }
 JOBS["note_twice"] = {"tasks": ["tests.processes.tasks.note", "tests.processes.tasks.note"]}
 

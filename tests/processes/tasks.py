@@ -32,6 +32,15 @@ def hold(job):
         time.sleep(0.01)
 
 
+def leave_quietly(job):
+    """End the process as if all were done, the first time."""
+    note(job)
+    first = Path(job.workspace["folder"], "left")
+    if not first.exists():
+        first.touch()
+        os._exit(0)
+
+
 def kill_own_process(job):
     """Die with the process, the first time."""
     note(job)

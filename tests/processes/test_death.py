@@ -69,6 +69,16 @@ def test_a_job_that_kills_its_process_takes_no_other_job_along(start, enqueue, t
     assert worker.runs
 
 
+def test_a_process_that_a_task_ends_without_an_error_is_replaced_too(start, enqueue, times_run):
+    (leaver,) = enqueue("leave_quietly", priority=1)
+    (other,) = enqueue("note")
+    worker = start()
+    wait_for_end(2, worker)
+
+    assert times_run() == {leaver: 2, other: 1}
+    assert worker.runs
+
+
 def test_what_a_killed_process_had_claimed_and_not_begun_runs_once(
     start, enqueue, pid_that_runs, times_run, go_on
 ):

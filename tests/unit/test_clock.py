@@ -61,14 +61,15 @@ def test_the_answer_is_taken_to_be_from_the_middle_of_the_round_trip(database_cl
     assert database_clock.now() == DATABASE_TIME + timedelta(seconds=1)
 
 
-def test_it_asks_again_only_when_the_last_answer_is_old(database_clock, host):
+def test_an_answer_grows_old_and_a_new_one_is_young(database_clock, host):
     host.seconds += GOOD_FOR_SECONDS
-    database_clock.keep_in_step()
-    assert host.questions == 1
+    assert not database_clock.is_old
 
     host.seconds += 1
-    database_clock.keep_in_step()
-    assert host.questions == 2
+    assert database_clock.is_old
+
+    database_clock.synchronize()
+    assert not database_clock.is_old
     assert database_clock.now() == DATABASE_TIME
 
 

@@ -105,6 +105,7 @@ REFUSED = {
     "a lone surrogate": {"workspace": {"surrogate": "\ud800"}},
     "a queue name that is too long": {"queue_name": "q" * 21},
     "a name that is too long": {"name": "n" * 101},
+    "a name that no story can hold": {"name": "n" * 300},
     "a priority that is too high": {"priority": 2**40},
     "no priority": {"priority": None},
     "a priority that is no number": {"priority": "urgent"},
@@ -171,7 +172,7 @@ def test_a_rival_s_lock_is_waited_for_however_long_it_takes(engine, held, monkey
             return super().acknowledge(finished, **kwargs)
 
     outage = Locked(engine, OperationalError("a rival has a lock"))
-    monkeypatch.setattr(engine, "is_contention", lambda error: True)
+    monkeypatch.setattr(engine, "is_transient", lambda error: True)
     acknowledger = Acknowledger(outage, DatabaseClock(engine.now), worker="host:1")
     (job,) = held(1)
     acknowledger.add(job, Completed())

@@ -547,3 +547,97 @@ def test_each_attempt_is_logged_with_name_id_queue_duration_and_outcome(declare,
     (line,) = [record.getMessage() for record in caplog.records]
     for word in ('"job"', str(job.pk), '"mail"', "duration=", "COMPLETE"):
         assert word in line
+
+
+# ── What reviewers found ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_task_that_enqueues_an_undeclared_job_keeps_its_hooks(declare, run):
+    def task(job):
+        Job.objects.create(name="no such job")
+
+    def note(word):
+        return lambda job, *error: job.workspace.setdefault("ran", []).append(word)
+
+    declare(task, failure_hook=note("failure"), post_task_hook=note("post"))
+    job = run()
+
+    assert job.state == State.FAILED
+    assert job.workspace["ran"] == ["failure", "post"]
+
+
+def test_a_save_in_the_last_post_hook_leaves_the_place_for_the_outcome_to_write(claimed, declare):
+    """Were next_task emptied and the worker to die now, all tasks would run again."""
+    seen = []
+
+    def save(job):
+        job.save()
+        seen.append((row(job).next_task, job.next_task))
+
+    declare(nothing, post_task_hook=save)
+    job = claimed()
+    task = job.next_task
+    perform(job)
+
+    assert seen == [(task, "")]
+
+
+def test_a_broken_log_costs_no_job_its_outcome(declare, run, caplog):
+    class Broken(logging.Filter):
+        def filter(self, record):
+            raise RuntimeError("a filter of the project's")
+
+    log, broken = logging.getLogger("django_dbq.worker"), Broken()
+    declare(nothing)
+    log.addFilter(broken)
+    try:
+        with caplog.at_level(logging.INFO, "django_dbq.worker"):
+            assert run().state == State.COMPLETE
+    finally:
+        log.removeFilter(broken)
+
+
+def test_an_error_whose_traceback_cannot_be_formatted_is_a_failure_like_any_other(declare, run):
+    def task(job):
+        raise SyntaxError("odd", ("file", 1, 1, 5))
+
+    declare(task)
+
+    assert run().state == State.FAILED
+
+
+def test_an_async_function_is_refused_rather_than_complete_without_having_run(declare, run):
+    async def task(job):
+        pass
+
+    declare(task)
+    job = run()
+
+    assert job.state == State.FAILED
+    assert "async" in Attempt.objects.get(job_id=job.pk).message
+
+
+def test_a_task_that_refreshes_a_lost_job_does_not_take_over_the_fence(claimed, declare, engine):
+    def lose_and_refresh(job):
+        engine.rescue(1, now=now())
+        engine.claim(["default"], limit=1, worker_id=2, now=now())
+        job.refresh_from_db()
+
+    declare(lose_and_refresh)
+    job = claimed()
+    outcome = perform(job)
+
+    assert engine.acknowledge([(job, outcome)], now=now()) == {job.pk}
+    assert (row(job).state, row(job).worker_id) == (State.PROCESSING, 2)
+
+
+def test_a_workspace_too_deep_for_others_to_read_fails_the_task_that_made_it(declare, run):
+    def task(job):
+        deep = []
+        for _ in range(500):
+            deep = [deep]
+        job.workspace["deep"] = deep
+
+    declare(task)
+
+    assert run({"kept": 1}).state == State.FAILED

@@ -162,3 +162,15 @@ def test_a_thread_survives_a_job_that_cannot_even_be_run(work):
     failed, completed = (outcome for _, outcome in work.finished)
     assert failed.failure.message == "a fault of ours"
     assert isinstance(completed, Completed)
+
+
+def test_after_an_error_of_the_loop_no_waiting_job_is_run(work):
+    """Nobody would write its outcome down."""
+    running, *waiting = jobs(4)
+    with pytest.raises(RuntimeError), pool_of(1, work) as pool:  # noqa: PT012 (its end is the act)
+        pool.submit([running, *waiting])
+        wait_until(lambda: work.begun == [running], "the first job was begun")
+        threading.Timer(0.1, work.may_go_on.set).start()
+        raise RuntimeError
+
+    assert work.begun == [running]

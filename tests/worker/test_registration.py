@@ -129,8 +129,22 @@ def test_the_silent_are_rescued_only_by_who_may_judge(registrar, engine, host):
     registrar.rescue_silent()
     assert row(job).state == State.PROCESSING
 
-    host.seconds += LENGTH.total_seconds()
-    registrar.beat({})
+    for _ in range(6):
+        host.seconds += LENGTH.total_seconds() / 5
+        registrar.beat({})
     registrar.rescue_silent()
     assert row(job).state == State.READY
     assert not WorkerProcess.objects.exists()
+
+
+def test_after_a_beat_that_came_late_everybody_gets_the_time_of_a_lease_to_be_heard(
+    registrar, host
+):
+    """A database that stalls keeps all heartbeats waiting, and raises nothing."""
+    registrar.beat({})
+    host.seconds += LENGTH.total_seconds()
+    assert registrar.may_judge_others
+
+    registrar.beat({})
+
+    assert not registrar.may_judge_others

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from argparse import ArgumentParser
 from datetime import datetime
+from threading import Thread
 from time import sleep
 from types import FrameType
 from typing import Any
@@ -18,7 +20,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from django_dbq import settings as dbq_settings
 from django_dbq.clock import aware_now
 from django_dbq.engines import engine_for
-from django_dbq.exceptions import DBQError
+from django_dbq.exceptions import DBQError, LeaseLost
 from django_dbq.models import Job
 from django_dbq.rules.states import State
 from django_dbq.worker.connections import open_transactions
@@ -46,7 +48,9 @@ class Worker:
 
     def run(self) -> None:
         """Process jobs until a signal asks to stop."""
-        with on_stop_signal(lambda: self.shutdown(None, None)):
+        # In a thread of its own: a handler runs in the middle of whatever the task is doing, and a
+        # query in the middle of a query would wait for itself.
+        with on_stop_signal(lambda: Thread(target=self.shutdown, args=(None, None)).start()):
             while self.alive:
                 self.process_job()
 
@@ -55,7 +59,8 @@ class Worker:
         self.alive = False
         if self.current_job:
             self.current_job.state = State.STOPPING
-            self.current_job.save(update_fields=["state"])
+            with contextlib.suppress(LeaseLost):
+                self.current_job.save(update_fields=["state"])
 
     def process_job(self) -> None:
         """Wait a second; then run a job, unless the last one ended less than the rate limit ago."""
@@ -79,7 +84,6 @@ class Worker:
                 if engine.acknowledge([(job, outcome)], now=aware_now()):
                     logger.warning("Job id=%s was lost while it ran here.", job.pk)
             finally:
-                job.is_held_here = False  # type: ignore[misc]
                 self.current_job = None
 
 
@@ -131,6 +135,11 @@ class Command(BaseCommand):
         try:
             worker_options = _worker_options(options)
             self.stdout.write(_start_line(worker_options))
+            if worker_options.threads > 1 and worker_options.rate_limit_seconds:
+                self.stderr.write(
+                    "A rate limit lets one job run at a time: the other threads will be idle. "
+                    "Use --rate_limit 0."
+                )
             if options["dry_run"]:
                 return
             _show_logs(options["verbosity"])
