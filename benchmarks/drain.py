@@ -34,13 +34,14 @@ class Workload:
     what: str
     job_name: str
     arguments: tuple[str, ...] = ()
+    tasks: int = 1
 
 
 WORKERS = (
     Workload("no-op jobs", "noop"),
     Workload("no-op jobs, --processes 2", "noop", ("--processes", "2")),
     Workload("jobs that change their workspace", "changes_workspace"),
-    Workload("jobs of three tasks", "three_tasks"),
+    Workload("jobs of three tasks", "three_tasks", tasks=3),
 )
 
 
@@ -63,15 +64,14 @@ def run(*, runs: int, quick: bool) -> Iterable[Section]:
         [each.by_rows for each in found.pop("straight line")],
     )
     figures = [
-        figure
-        for what, times in found.items()
+        noted(figure, load, limit)
+        for load in WORKERS
         for figure in (
-            rate(f"worker: {what}", jobs, [each.by_rows for each in times], limit),
+            rate(f"worker: {load.what}", jobs, [each.by_rows for each in found[load.what]]),
             rate(
                 "  the same, wall clock less start-up",
                 jobs,
-                [each.by_wall - start_up.median for each in times],
-                limit,
+                [each.by_wall - start_up.median for each in found[load.what]],
             ),
         )
     ]
@@ -121,9 +121,16 @@ def same_clock(seconds: float) -> Drained:
     return Drained(seconds, seconds)
 
 
-def rate(what: str, jobs: int, seconds: Iterable[float], limit: Figure | None = None) -> Figure:
-    figure = Figure(what, [jobs / each for each in seconds], "jobs/s")
-    return against(figure, limit) if limit else figure
+def rate(what: str, jobs: int, seconds: Iterable[float]) -> Figure:
+    return Figure(what, [jobs / each for each in seconds], "jobs/s")
+
+
+def noted(figure: Figure, load: Workload, limit: Figure) -> Figure:
+    """The limit is one of no-op jobs, so that only these have a share of it."""
+    if load.job_name == "noop":
+        return against(figure, limit)
+    note = f"{figure.median * load.tasks:,.0f} tasks/s" if load.tasks > 1 else ""
+    return Figure(figure.what, figure.values, figure.unit, note)
 
 
 def against(figure: Figure, limit: Figure) -> Figure:

@@ -499,7 +499,7 @@ class Engine:
                 in_the_callers_hands = self.connection.in_atomic_block
                 if not tries_left or in_the_callers_hands or not self.is_transient(error):
                     raise
-                logger.debug("%s: again, after %s", verb.__name__, error)
+                logger.info("The database failed us (%s); trying again.", str(error).strip())
                 time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 (spreads rivals, no secret)
         raise AssertionError("unreachable")
 

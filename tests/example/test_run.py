@@ -264,7 +264,7 @@ def test_a_worker_process_that_dies_is_replaced_and_nothing_is_lost(run):
     assert set(run.states()) == {"COMPLETE"}
     (modules,) = run.ask("SELECT COUNT(*) FROM django_dbq_job WHERE name = 'index_module'")
     assert run.ask("SELECT COUNT(*) FROM catalog_module") == [modules]
-    assert f"Worker process {pid} died" in run.text
+    assert f"Worker process {pid} is gone" in run.text
 
 
 def test_a_worker_that_cannot_start_is_told_of_with_its_own_words(run, library):
