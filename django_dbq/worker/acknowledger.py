@@ -34,11 +34,6 @@ class Acknowledger:
         """An attempt is over; called by the thread that ran it."""
         self._gathered.append((job, outcome))
 
-    @property
-    def gathered(self) -> int:
-        """How many outcomes wait to be written."""
-        return len(self._gathered)
-
     def flush(self) -> list[Job]:
         """Write what has gathered; returns the jobs whose outcomes the database has taken.
 

@@ -30,8 +30,6 @@ logger = logging.getLogger("django_dbq.worker")
 
 LONGEST_QUEUE_NAME = Job._meta.get_field("queue_name").max_length or 0
 OVERDUE_SECONDS = 1.0  # a claimed job that no thread has started by then goes back
-GATHER_SECONDS = 0.03  # the longest that an outcome waits for others
-WORTH_WRITING = 300  # outcomes
 LOOK_INTERVAL_SECONDS = 0.25  # how often a busy worker looks for overdue jobs
 LONGEST_PAUSE_SECONDS = 5.0  # between two tries, when the database is away
 
@@ -147,8 +145,6 @@ class Worker:
 
     def _pause_seconds(self, *, found_work: bool) -> float:
         poll = self.wakeup.poll_pause_seconds(found_work=found_work)
-        if self.pool.waiting:
-            return GATHER_SECONDS
         if self.in_flight:
             return LOOK_INTERVAL_SECONDS if self._appetite() <= 0 else poll
         return max(poll, self._next_job_at - clock.monotonic())
@@ -158,10 +154,7 @@ class Worker:
     def _finished(self, job: Job, outcome: Outcome) -> None:
         self.acknowledger.add(job, outcome)
         self._next_job_at = clock.monotonic() + self.options.rate_limit_seconds
-        # While the pool has more to do, a few outcomes wait for company: the loop shares one
-        # interpreter lock with the tasks, and each look of its costs them more than a short one.
-        if not self.pool.waiting or self.acknowledger.gathered >= WORTH_WRITING:
-            self.wakeup.ring()
+        self.wakeup.ring()
 
     def _flush(self) -> None:
         for job in self.acknowledger.flush():
