@@ -128,7 +128,7 @@ def _multiply(alias: str, thousands: int, **values: object) -> None:
         "WHERE a.queue_name = 'seed' AND b.queue_name = 'seed' AND b.priority BETWEEN %s AND %s"
     )
     with connection.cursor() as cursor:
-        # In parts: InnoDB's default buffer has no room for the locks of a million rows.
+        # In parts: a million rows in one transaction are a lot for a server's default settings.
         for first in range(0, thousands, THOUSANDS_AT_ONCE):
             last = min(first + THOUSANDS_AT_ONCE, thousands) - 1
             cursor.execute(statement, [*prepared.values(), first, last])
