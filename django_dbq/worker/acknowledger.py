@@ -50,6 +50,7 @@ class Acknowledger:
         except Exception as error:
             if self._is_outage(error):
                 raise
+            logger.warning("Outcomes were refused (%s); trying again one by one.", error)
             # One of them has a value that the database, or Django, refuses: it must not take the
             # others along, nor the worker.
             for job, outcome in batch:
