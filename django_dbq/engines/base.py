@@ -7,70 +7,37 @@ that a worker that has lost the job changes nothing, and learns it.
 
 from __future__ import annotations
 
-import logging
-import random
-import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from django.db import Error, OperationalError, connections, transaction
-from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db import Error, transaction
+from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 
 from django_dbq.clock import as_stored
+from django_dbq.engines.holders import Holders
+from django_dbq.engines.statements import batches, ids_by_token, is_held_by
 from django_dbq.exceptions import DatabaseNotReady
 from django_dbq.models import Attempt, Job, WorkerProcess
-from django_dbq.models.indexes import HELD_BY_A_WORKER, READY, SCHEDULED
 from django_dbq.models.job import as_json
 from django_dbq.rules.outcomes import Outcome
 from django_dbq.rules.states import HELD, WAITING, State
 
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-TRIES_AT_A_CONTENDED_STATEMENT = 5
 PROMOTED_BY_ID = 500
-RESCUED_AT_ONCE = 500
 INSERTED_AT_ONCE = 1_000
 
-FIELDS = {field.name: field for field in Job._meta.concrete_fields}
 SAME_IN_ALL = ("name", "queue_name", "priority", "run_after")
 
 
-class Engine:
+class Engine(Holders):
     """The verbs, on one database alias. Holds no state, so that any thread may have its own.
 
     All times are aware and on the database's clock. Every verb raises OperationalError or
     InterfaceError when the database cannot be reached, having changed nothing or all of it.
     """
-
-    # Conditions and orders as raw SQL; each serves an index of `models/indexes.py`.
-    ready_in_queue = f"queue_name = %s AND {READY}"
-    scheduled_in_queue = f"queue_name = %s AND {SCHEDULED}"
-    held_by_worker = f"worker_id = %s AND {HELD_BY_A_WORKER}"
-    held_by_nobody = f"worker_id IS NULL AND {HELD_BY_A_WORKER}"
-    held_by_somebody = f"worker_id IS NOT NULL AND {HELD_BY_A_WORKER}"
-    claim_order = "priority DESC, created"
-    lock_rows = ""
-
-    def __init__(self, using: str) -> None:
-        self.using = using
-        self.table = self.connection.ops.quote_name(Job._meta.db_table)
-        self.columns = ", ".join(str(field.column) for field in Job._meta.concrete_fields)
-
-    @property
-    def connection(self) -> Any:
-        return connections[self.using]
-
-    @property
-    def jobs(self) -> QuerySet[Job]:
-        return Job.objects.using(self.using).order_by()
 
     # Before work
 
@@ -112,13 +79,6 @@ class Engine:
     def now(self) -> datetime:
         """The time on the database's clock; here this host's."""
         return datetime.now(timezone.utc)
-
-    def forget_connection(self) -> None:
-        """Close a connection that may be broken; the next statement opens a new one."""
-        try:
-            self.connection.close()
-        except Error:
-            self.connection.connection = None
 
     # Enqueue
 
@@ -250,7 +210,7 @@ class Engine:
         return lost
 
     def _is_one_statement(self, alike: _Alike) -> bool:
-        return alike.workspaces is None and len(_ids_by_token(alike.jobs)) == 1
+        return alike.workspaces is None and len(ids_by_token(alike.jobs)) == 1
 
     def _write(self, alike: _Alike, now: datetime) -> set[UUID]:
         moment = as_stored(now)
@@ -279,12 +239,12 @@ class Engine:
                 self.jobs.filter(
                     pk__in=ids, token=token, worker_id=jobs[0].worker_id, state__in=HELD
                 ).update(**values)
-                for token, ids in _ids_by_token(jobs).items()
+                for token, ids in ids_by_token(jobs).items()
             )
         columns, parameters = self._assignments(values)
         statement = (
             f"UPDATE {self.table} SET {columns}, workspace = %s "
-            f"WHERE id = %s AND token = %s AND {held_by(jobs[0].worker_id)}"
+            f"WHERE id = %s AND token = %s AND {is_held_by(jobs[0].worker_id)}"
         )
         with self.connection.cursor() as cursor:
             cursor.executemany(
@@ -303,7 +263,7 @@ class Engine:
         and the state that the outcome gives.
         """
         lost: set[UUID] = set()
-        for token, ids in _ids_by_token(jobs).items():
+        for token, ids in ids_by_token(jobs).items():
             ours = self.jobs.filter(pk__in=ids, token=token, state=state)
             lost.update(set(ids).difference(ours.values_list("pk", flat=True)))
         return lost
@@ -337,126 +297,6 @@ class Engine:
                 [story for story in stories if (story.job_id, story.started_at) not in told]
             )
 
-    # While it is held
-
-    def mark_stopping(self, jobs: Collection[Job], *, now: datetime) -> None:
-        """Show on running jobs that their worker has been asked to exit."""
-        for token, ids in _ids_by_token(jobs).items():
-            self.jobs.filter(pk__in=ids, token=token, state=State.PROCESSING).update(
-                state=State.STOPPING, modified=as_stored(now)
-            )
-
-    def hand_back(self, jobs: Collection[Job], *, now: datetime) -> int:
-        """Give back jobs that were claimed and not started; it costs them no attempt."""
-        return self._persistently(self._hand_back, jobs, now)
-
-    def _hand_back(self, jobs: Collection[Job], now: datetime) -> int:
-        with transaction.atomic(using=self.using):
-            return sum(
-                self._release(self.jobs.filter(pk__in=ids, token=token), now, attempts_given_back=1)
-                for token, ids in _ids_by_token(jobs).items()
-            )
-
-    def hand_back_unknown(self, worker_id: int, *, known: Collection[UUID], now: datetime) -> int:
-        """Give back what a living worker holds without knowing: a claim whose answer was lost."""
-        unknown = [pk for pk in self._held_by(worker_id) if pk not in known]
-        return self._release(
-            self.jobs.filter(pk__in=unknown, worker_id=worker_id), now, attempts_given_back=1
-        )
-
-    def _release(self, jobs: QuerySet[Job], now: datetime, *, attempts_given_back: int) -> int:
-        untouched = Q(attempts=1, task_index=0, crashes=0) if attempts_given_back else Q(pk=None)
-        return jobs.filter(state__in=HELD).update(
-            # Before `attempts`: MySQL computes later columns from those already set.
-            state=Case(
-                When(untouched, then=Value(State.NEW.value)), default=Value(State.READY.value)
-            ),
-            started_at=Case(When(untouched, then=Value(None)), default=F("started_at")),
-            attempts=F("attempts") - attempts_given_back,
-            worker_id=None,
-            # What a former holder still sends is fenced out now, not only after the next claim: to
-            # it, a row that is READY under its own token would be one that it had written itself.
-            token=F("token") + 1,
-            modified=as_stored(now),
-        )
-
-    # Who is alive
-
-    def register(
-        self, *, hostname: str, pid: int, queues: Sequence[str], now: datetime
-    ) -> WorkerProcess:
-        """Make a worker known; its row's id is the owner of what it will claim."""
-        moment = as_stored(now)
-        return WorkerProcess.objects.using(self.using).create(
-            hostname=hostname[:255],
-            pid=pid,
-            queues=list(queues),
-            started_at=moment,
-            last_seen=moment,
-        )
-
-    def heartbeat(self, worker_ids: Collection[int], *, now: datetime) -> set[int]:
-        """Say that these workers live; returns those that have been taken for dead already."""
-        workers = WorkerProcess.objects.using(self.using).filter(pk__in=worker_ids)
-        if workers.update(last_seen=as_stored(now)) == len(worker_ids):
-            return set()
-        return set(worker_ids).difference(workers.values_list("pk", flat=True))
-
-    def deregister(self, worker_id: int) -> None:
-        """Forget a worker that holds nothing any more."""
-        WorkerProcess.objects.using(self.using).filter(pk=worker_id).delete()
-
-    def silent_workers(self, *, since: datetime) -> list[int]:
-        """The workers that have sent no heartbeat since then."""
-        silent = WorkerProcess.objects.using(self.using).silent_since(since)
-        return list(silent.values_list("pk", flat=True))
-
-    def vanished_workers(self) -> list[int]:
-        """Workers that are not registered any more and hold jobs all the same.
-
-        One that was frozen just as it claimed: others buried it, and then the claim arrived.
-        """
-        workers = self.connection.ops.quote_name(WorkerProcess._meta.db_table)
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT DISTINCT worker_id FROM {self.table} WHERE {self.held_by_somebody} "
-                f"AND worker_id NOT IN (SELECT id FROM {workers})"
-            )
-            return [row[0] for row in cursor.fetchall()]
-
-    def rescue(self, worker_id: int, *, now: datetime) -> int:
-        """Give back all that a dead worker holds, and forget the worker; returns how many jobs.
-
-        From here on whatever that worker still sends is fenced out. Jobs without an owner are never
-        touched: a 3.3 worker may be running them.
-        """
-        rescued = 0
-        while True:
-            batch = self._persistently(self._rescue_batch, worker_id, now)
-            rescued += batch
-            if batch < RESCUED_AT_ONCE:
-                break
-        self.deregister(worker_id)
-        return rescued
-
-    def _rescue_batch(self, worker_id: int, now: datetime) -> int:
-        with transaction.atomic(using=self.using):
-            ids = self._held_by(worker_id, limit=RESCUED_AT_ONCE)
-            dead = self.jobs.filter(pk__in=ids, worker_id=worker_id)
-            return self._release(dead, now, attempts_given_back=0) if ids else 0
-
-    def _held_by(self, worker_id: int, *, limit: int = 100_000) -> list[UUID]:
-        return self._ids(f"{self.held_by_worker} LIMIT {limit} {self.lock_rows}", [worker_id])
-
-    def orphans(self) -> list[UUID]:
-        """Held jobs without an owner: a 3.3 worker is running them, or died doing it."""
-        return self._ids(self.held_by_nobody, [])
-
-    def requeue_orphans(self, ids: Collection[UUID], *, now: datetime) -> int:
-        """Give back jobs without an owner, on a person's word that nobody runs them."""
-        orphans = self.jobs.filter(pk__in=ids, worker_id__isnull=True)
-        return self._release(orphans, now, attempts_given_back=0)
-
     # Keeping house
 
     def prune(self, *, created_before: datetime, limit: int) -> int:
@@ -468,53 +308,6 @@ class Engine:
     def depths(self, *, exclude_future_jobs: bool = False) -> dict[str, int]:
         """How many jobs wait in each queue; queues where none waits are left out."""
         return Job.get_queue_depths(exclude_future_jobs=exclude_future_jobs, using=self.using)
-
-    # How statements are sent
-
-    def _ids(self, condition: str, parameters: list[Any]) -> list[UUID]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT id FROM {self.table} WHERE {condition}", parameters)
-            return [Job._meta.pk.to_python(row[0]) for row in cursor.fetchall()]
-
-    def _assignments(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
-        """The values as the SET of a raw UPDATE, and its parameters."""
-        fields = [FIELDS[name] for name in values]
-        return ", ".join(f"{field.column} = %s" for field in fields), [
-            field.get_db_prep_save(value, self.connection)
-            for field, value in zip(fields, values.values())
-        ]
-
-    def _id_as_parameter(self, job: Job) -> Any:
-        return Job._meta.pk.get_db_prep_save(job.pk, self.connection)
-
-    def _as_parameter(self, moment: datetime) -> Any:
-        return self.connection.ops.adapt_datetimefield_value(as_stored(moment))
-
-    def _persistently(self, verb: Callable[..., T], *args: Any) -> T:
-        """Do it again when it failed for a reason that passes, such as a deadlock."""
-        for tries_left in range(TRIES_AT_A_CONTENDED_STATEMENT - 1, -1, -1):
-            try:
-                return verb(*args)
-            except OperationalError as error:
-                in_the_callers_hands = self.connection.in_atomic_block
-                if not tries_left or in_the_callers_hands or not self.is_transient(error):
-                    raise
-                logger.info("The database failed us (%s); trying again.", str(error).strip())
-                time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 (spreads rivals, no secret)
-        raise AssertionError("unreachable")
-
-    def is_transient(self, error: OperationalError) -> bool:
-        """Whether it failed for no fault of the statement and may succeed when it is sent again.
-
-        Rivals, a time limit, a full disk, a server that is shutting down or read-only.
-        """
-        return False
-
-
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items, as they come, in lists of that size."""
-    iterator = iter(items)
-    return iter(lambda: list(islice(iterator, size)), [])
 
 
 @dataclass
@@ -541,16 +334,3 @@ def _alike(finished: Iterable[tuple[Job, Outcome]]) -> Iterable[_Alike]:
         if group.workspaces is not None:
             group.workspaces.append(as_json(workspace))
     return groups.values()
-
-
-def held_by(worker_id: int | None) -> str:
-    """The condition that a job is held, and by this worker (None: a `Worker` of 3.x)."""
-    owner = "IS NULL" if worker_id is None else f"= {int(worker_id)}"
-    return f"worker_id {owner} AND {HELD_BY_A_WORKER}"
-
-
-def _ids_by_token(jobs: Iterable[Job]) -> dict[int, list[UUID]]:
-    ids: dict[int, list[UUID]] = defaultdict(list)
-    for job in jobs:
-        ids[job.token].append(job.pk)
-    return ids

@@ -10,8 +10,8 @@ from django.db import OperationalError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from django_dbq.clock import aware_now
-from django_dbq.engines.base import batches, held_by
 from django_dbq.engines.returning import ReturningEngine
+from django_dbq.engines.statements import batches, is_held_by
 from django_dbq.models import Job
 from django_dbq.rules.identifiers import uuid7
 
@@ -68,7 +68,7 @@ class PostgreSQLEngine(ReturningEngine):
                 f"UPDATE {self.table} AS job SET {columns} "
                 f"FROM unnest({unnested}) AS given({', '.join(given)}) "
                 f"WHERE job.id = given.id AND job.token = given.token "
-                f"AND {held_by(jobs[0].worker_id)}",
+                f"AND {is_held_by(jobs[0].worker_id)}",
                 [*parameters, *arrays],
             )
             return int(cursor.rowcount)

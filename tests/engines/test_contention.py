@@ -7,7 +7,7 @@ import threading
 import pytest
 from django.db import OperationalError, connection, connections, transaction
 
-from django_dbq.engines import base
+from django_dbq.engines import statements
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import Completed
 from django_dbq.rules.states import State
@@ -172,7 +172,7 @@ def sees_rivals(shared_engine, monkeypatch):
 
 
 def test_a_verb_is_tried_again_when_rivals_are_in_the_way(sees_rivals):
-    verb = Rivals(base.TRIES_AT_A_CONTENDED_STATEMENT - 1)
+    verb = Rivals(statements.TRIES_AT_A_CONTENDED_STATEMENT - 1)
     verb.__name__ = "verb"
 
     assert sees_rivals._persistently(verb) == "done"
@@ -184,7 +184,7 @@ def test_a_verb_is_not_tried_for_ever(sees_rivals):
 
     with pytest.raises(OperationalError, match="rivals"):
         sees_rivals._persistently(verb)
-    assert verb.calls == base.TRIES_AT_A_CONTENDED_STATEMENT
+    assert verb.calls == statements.TRIES_AT_A_CONTENDED_STATEMENT
 
 
 def test_a_verb_that_fails_for_another_reason_is_not_tried_again(sees_rivals):

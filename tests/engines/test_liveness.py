@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from django_dbq.engines import base
+from django_dbq.engines import holders
 from django_dbq.models import Job, WorkerProcess
 from django_dbq.rules.outcomes import Advanced, Requeued
 from django_dbq.rules.states import FINAL, HELD, State
@@ -221,7 +221,7 @@ def test_a_rescue_leaves_finished_jobs_of_the_dead_worker_alone(engine, worker, 
 
 
 def test_all_jobs_are_rescued_however_many(engine, worker, job_row, claim, monkeypatch):
-    monkeypatch.setattr(base, "RESCUED_AT_ONCE", 3)
+    monkeypatch.setattr(holders, "RESCUED_AT_ONCE", 3)
     dead = worker()
     for _ in range(9):
         job_row()

@@ -1,0 +1,139 @@
+"""Who holds jobs: workers that live, the dead whose jobs go back, and jobs without an owner."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Case, F, Q, QuerySet, Value, When
+
+from django_dbq.clock import as_stored
+from django_dbq.engines.statements import Statements, ids_by_token
+from django_dbq.models import Job, WorkerProcess
+from django_dbq.rules.states import HELD, State
+
+RESCUED_AT_ONCE = 500
+
+
+class Holders(Statements):
+    """The verbs about jobs in somebody's hands, but for writing down what became of them."""
+
+    def mark_stopping(self, jobs: Collection[Job], *, now: datetime) -> None:
+        """Show on running jobs that their worker has been asked to exit."""
+        for token, ids in ids_by_token(jobs).items():
+            self.jobs.filter(pk__in=ids, token=token, state=State.PROCESSING).update(
+                state=State.STOPPING, modified=as_stored(now)
+            )
+
+    def hand_back(self, jobs: Collection[Job], *, now: datetime) -> int:
+        """Give back jobs that were claimed and not started; it costs them no attempt."""
+        return self._persistently(self._hand_back, jobs, now)
+
+    def _hand_back(self, jobs: Collection[Job], now: datetime) -> int:
+        with transaction.atomic(using=self.using):
+            return sum(
+                self._release(self.jobs.filter(pk__in=ids, token=token), now, attempts_given_back=1)
+                for token, ids in ids_by_token(jobs).items()
+            )
+
+    def hand_back_unknown(self, worker_id: int, *, known: Collection[UUID], now: datetime) -> int:
+        """Give back what a living worker holds without knowing: a claim whose answer was lost."""
+        unknown = [pk for pk in self._ids_held_by(worker_id) if pk not in known]
+        return self._release(
+            self.jobs.filter(pk__in=unknown, worker_id=worker_id), now, attempts_given_back=1
+        )
+
+    def _release(self, jobs: QuerySet[Job], now: datetime, *, attempts_given_back: int) -> int:
+        untouched = Q(attempts=1, task_index=0, crashes=0) if attempts_given_back else Q(pk=None)
+        return jobs.filter(state__in=HELD).update(
+            # Before `attempts`: MySQL computes later columns from those already set.
+            state=Case(
+                When(untouched, then=Value(State.NEW.value)), default=Value(State.READY.value)
+            ),
+            started_at=Case(When(untouched, then=Value(None)), default=F("started_at")),
+            attempts=F("attempts") - attempts_given_back,
+            worker_id=None,
+            # What a former holder still sends is fenced out now, not only after the next claim: to
+            # it, a row that is READY under its own token would be one that it had written itself.
+            token=F("token") + 1,
+            modified=as_stored(now),
+        )
+
+    # Who is alive
+
+    def register(
+        self, *, hostname: str, pid: int, queues: Sequence[str], now: datetime
+    ) -> WorkerProcess:
+        """Make a worker known; its row's id is the owner of what it will claim."""
+        moment = as_stored(now)
+        return WorkerProcess.objects.using(self.using).create(
+            hostname=hostname[:255],
+            pid=pid,
+            queues=list(queues),
+            started_at=moment,
+            last_seen=moment,
+        )
+
+    def heartbeat(self, worker_ids: Collection[int], *, now: datetime) -> set[int]:
+        """Say that these workers live; returns those that have been taken for dead already."""
+        workers = WorkerProcess.objects.using(self.using).filter(pk__in=worker_ids)
+        if workers.update(last_seen=as_stored(now)) == len(worker_ids):
+            return set()
+        return set(worker_ids).difference(workers.values_list("pk", flat=True))
+
+    def deregister(self, worker_id: int) -> None:
+        """Forget a worker that holds nothing any more."""
+        WorkerProcess.objects.using(self.using).filter(pk=worker_id).delete()
+
+    def silent_workers(self, *, since: datetime) -> list[int]:
+        """The workers that have sent no heartbeat since then."""
+        silent = WorkerProcess.objects.using(self.using).silent_since(since)
+        return list(silent.values_list("pk", flat=True))
+
+    def vanished_workers(self) -> list[int]:
+        """Workers that are not registered any more and hold jobs all the same.
+
+        One that was frozen just as it claimed: others buried it, and then the claim arrived.
+        """
+        workers = self.connection.ops.quote_name(WorkerProcess._meta.db_table)
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT DISTINCT worker_id FROM {self.table} WHERE {self.held_by_somebody} "
+                f"AND worker_id NOT IN (SELECT id FROM {workers})"
+            )
+            return [row[0] for row in cursor.fetchall()]
+
+    def rescue(self, worker_id: int, *, now: datetime) -> int:
+        """Give back all that a dead worker holds, and forget the worker; returns how many jobs.
+
+        From here on whatever that worker still sends is fenced out. Jobs without an owner are never
+        touched: a 3.3 worker may be running them.
+        """
+        rescued = 0
+        while True:
+            batch = self._persistently(self._rescue_batch, worker_id, now)
+            rescued += batch
+            if batch < RESCUED_AT_ONCE:
+                break
+        self.deregister(worker_id)
+        return rescued
+
+    def _rescue_batch(self, worker_id: int, now: datetime) -> int:
+        with transaction.atomic(using=self.using):
+            ids = self._ids_held_by(worker_id, limit=RESCUED_AT_ONCE)
+            dead = self.jobs.filter(pk__in=ids, worker_id=worker_id)
+            return self._release(dead, now, attempts_given_back=0) if ids else 0
+
+    def _ids_held_by(self, worker_id: int, *, limit: int = 100_000) -> list[UUID]:
+        return self._ids(f"{self.held_by_worker} LIMIT {limit} {self.lock_rows}", [worker_id])
+
+    def orphans(self) -> list[UUID]:
+        """Held jobs without an owner: a 3.3 worker is running them, or died doing it."""
+        return self._ids(self.held_by_nobody, [])
+
+    def requeue_orphans(self, ids: Collection[UUID], *, now: datetime) -> int:
+        """Give back jobs without an owner, on a person's word that nobody runs them."""
+        orphans = self.jobs.filter(pk__in=ids, worker_id__isnull=True)
+        return self._release(orphans, now, attempts_given_back=0)

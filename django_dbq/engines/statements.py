@@ -1,0 +1,119 @@
+"""How the engines send statements: one alias, the names of its columns, and tries that repeat."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import Error, OperationalError, connections
+from django.db.models import QuerySet
+
+from django_dbq.clock import as_stored
+from django_dbq.models import Job
+from django_dbq.models.indexes import HELD_BY_A_WORKER, READY, SCHEDULED
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TRIES_AT_A_CONTENDED_STATEMENT = 5
+
+FIELDS = {field.name: field for field in Job._meta.concrete_fields}
+
+
+class Statements:
+    """What the verbs of an engine are written with. Holds no state but the alias."""
+
+    # Conditions and orders as raw SQL; each serves an index of `models/indexes.py`.
+    ready_in_queue = f"queue_name = %s AND {READY}"
+    scheduled_in_queue = f"queue_name = %s AND {SCHEDULED}"
+    held_by_worker = f"worker_id = %s AND {HELD_BY_A_WORKER}"
+    held_by_nobody = f"worker_id IS NULL AND {HELD_BY_A_WORKER}"
+    held_by_somebody = f"worker_id IS NOT NULL AND {HELD_BY_A_WORKER}"
+    claim_order = "priority DESC, created"
+    lock_rows = ""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.table = self.connection.ops.quote_name(Job._meta.db_table)
+        self.columns = ", ".join(str(field.column) for field in Job._meta.concrete_fields)
+
+    @property
+    def connection(self) -> Any:
+        return connections[self.using]
+
+    @property
+    def jobs(self) -> QuerySet[Job]:
+        return Job.objects.using(self.using).order_by()
+
+    def forget_connection(self) -> None:
+        """Close a connection that may be broken; the next statement opens a new one."""
+        try:
+            self.connection.close()
+        except Error:
+            self.connection.connection = None
+
+    def _ids(self, condition: str, parameters: list[Any]) -> list[UUID]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT id FROM {self.table} WHERE {condition}", parameters)
+            return [Job._meta.pk.to_python(row[0]) for row in cursor.fetchall()]
+
+    def _assignments(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
+        """The values as the SET of a raw UPDATE, and its parameters."""
+        fields = [FIELDS[name] for name in values]
+        return ", ".join(f"{field.column} = %s" for field in fields), [
+            field.get_db_prep_save(value, self.connection)
+            for field, value in zip(fields, values.values())
+        ]
+
+    def _id_as_parameter(self, job: Job) -> Any:
+        return Job._meta.pk.get_db_prep_save(job.pk, self.connection)
+
+    def _as_parameter(self, moment: datetime) -> Any:
+        return self.connection.ops.adapt_datetimefield_value(as_stored(moment))
+
+    def _persistently(self, verb: Callable[..., T], *args: Any) -> T:
+        """Do it again when it failed for a reason that passes, such as a deadlock."""
+        for tries_left in range(TRIES_AT_A_CONTENDED_STATEMENT - 1, -1, -1):
+            try:
+                return verb(*args)
+            except OperationalError as error:
+                in_the_callers_hands = self.connection.in_atomic_block
+                if not tries_left or in_the_callers_hands or not self.is_transient(error):
+                    raise
+                logger.info("The database failed us (%s); trying again.", str(error).strip())
+                time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 (spreads rivals, no secret)
+        raise AssertionError("unreachable")
+
+    def is_transient(self, error: OperationalError) -> bool:
+        """Whether it failed for no fault of the statement and may succeed when it is sent again.
+
+        Rivals, a time limit, a full disk, a server that is shutting down or read-only.
+        """
+        return False
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items, as they come, in lists of that size."""
+    iterator = iter(items)
+    return iter(lambda: list(islice(iterator, size)), [])
+
+
+def is_held_by(worker_id: int | None) -> str:
+    """The condition that a job is held, and by this worker (None: a `Worker` of 3.x)."""
+    owner = "IS NULL" if worker_id is None else f"= {int(worker_id)}"
+    return f"worker_id {owner} AND {HELD_BY_A_WORKER}"
+
+
+def ids_by_token(jobs: Iterable[Job]) -> dict[int, list[UUID]]:
+    ids: dict[int, list[UUID]] = defaultdict(list)
+    for job in jobs:
+        ids[job.token].append(job.pk)
+    return ids
