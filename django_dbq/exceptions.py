@@ -1,4 +1,5 @@
-"""Every error that django_dbq raises, in one tree.
+"""Every error that django_dbq raises, in one tree; what a task raises to steer its job; and what is
+raised inside a task from outside.
 
 Each message says what was found, what was expected and what to do. The facts are attributes, so
 that nobody has to parse text.
@@ -7,6 +8,10 @@ that nobody has to parse text.
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Union
+
+Duration = Union[timedelta, float]  # a bare number is seconds
 
 
 class DBQError(Exception):
@@ -144,3 +149,125 @@ class DatabaseNotReady(DBQError):
 
     def __str__(self) -> str:
         return f"Database {self.alias!r} is not ready: {self.reason} {self.hint}"
+
+
+class WrongState(DBQError, ValueError):
+    """A job is not in a state in which this can be done to it; nothing was written."""
+
+    def __init__(self, job_id: object, found: str, expected: Collection[str]) -> None:
+        super().__init__(job_id, found, expected)
+        self.job_id, self.found, self.expected = job_id, found, tuple(expected)
+
+    def __str__(self) -> str:
+        return f"Job {self.job_id} is {self.found}; it should be {' or '.join(self.expected)}."
+
+
+class WorkerDied(DBQError):
+    """The story of an attempt whose worker process died; kept as an `Attempt`, never raised."""
+
+
+class PoisonJob(DBQError):
+    """A job whose workers died, again and again; its failure hook gets this, in a living worker."""
+
+    def __init__(self, crashes: int, workers: Collection[str]) -> None:
+        super().__init__(crashes, workers)
+        self.crashes, self.workers = crashes, tuple(workers)
+
+    def __str__(self) -> str:
+        names = ", ".join(self.workers) or "their names are not known"
+        return (
+            f"{self.crashes} workers died while they ran this task: {names}. It is not tried "
+            "again. Find out what kills them (memory? a crash in a C library?), then "
+            "queue.rerun(job)."
+        )
+
+
+# What a task raises to say how its job goes on
+
+
+class Retry(DBQError):
+    """Raised by a task: this attempt failed, try it again.
+
+    After `after` (a timedelta or seconds), or else when the job's `retry` says. It counts against
+    `max_attempts`, if the job declares that; otherwise the task itself must know when to give up.
+    """
+
+    def __init__(self, reason: str = "", *, after: Duration | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.after = reason, after
+
+    def __str__(self) -> str:
+        return self.reason or "The task asked for another attempt."
+
+
+class Snooze(DBQError):
+    """Raised by a task: not now, ask again later. This is no failure and costs no attempt.
+
+    Give either `for_` (a timedelta or seconds) or `until` (an aware datetime). What the task has
+    put into the workspace is kept.
+    """
+
+    def __init__(self, for_: Duration | None = None, *, until: datetime | None = None) -> None:
+        if (for_ is None) == (until is None):
+            raise TypeError("Snooze takes either a duration or until=…")
+        super().__init__(for_, until)
+        self.for_, self.until = for_, until
+
+    def __str__(self) -> str:
+        return f"until {self.until}" if self.until else f"for {self.for_}"
+
+
+class Cancel(DBQError):
+    """Raised by a task: the job is called off. It becomes CANCELLED, and no hook is told."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason or "The task called its job off."
+
+
+class Fail(DBQError):
+    """Raised by a task: it failed, and trying again would not help. The job is FAILED at once."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason or "The task gave up."
+
+
+# What is raised inside a running task
+
+
+class JobInterruption(BaseException):
+    """The base of what a worker raises inside a running task, to end it.
+
+    Like KeyboardInterrupt and asyncio.CancelledError no `Exception`, so that an `except Exception:`
+    that keeps a loop going does not swallow it. Clean up in `finally`, and let it pass.
+    """
+
+    message = ""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class JobTimeout(JobInterruption):
+    """The task has run for longer than its job's `timeout`. A failed attempt, unless caught."""
+
+    message = "The task ran for longer than its timeout."
+
+
+class JobCancelled(JobInterruption):
+    """Somebody has cancelled the job while its task runs."""
+
+    message = "The job was cancelled while its task ran."
+
+
+class JobInterrupted(JobInterruption):
+    """The worker must exit and its grace time is over. The job goes back; it costs no attempt."""
+
+    message = "The worker had to exit before the task was done."

@@ -28,6 +28,13 @@ class QueueSettings:
     """A worker that has sent no heartbeat for this long is taken for dead, and its jobs are given
     to others. A timedelta, or a number of seconds."""
 
+    grace: timedelta | None = None
+    """How long a worker that was asked to exit lets its running tasks go on; then it interrupts
+    them and gives their jobs back. None: until they are done. `--grace` overrides it."""
+
+    max_crashes: int = 3
+    """A task that so many worker processes died of is FAILED and not tried again."""
+
     def __post_init__(self) -> None:
         if isinstance(self.rate_limit, bool) or not isinstance(self.rate_limit, (int, float)):
             raise _wrong("RATE_LIMIT", self.rate_limit, "a number of seconds")
@@ -37,6 +44,12 @@ class QueueSettings:
             raise _wrong("CREATION_HOOK_ERRORS", self.creation_hook_errors, '"raise" or "log"')
         if self.lease < timedelta(seconds=1):
             raise _wrong("LEASE", self.lease, "a timedelta (or seconds) of at least one second")
+        if self.grace is not None and self.grace < timedelta(0):
+            raise _wrong("GRACE", self.grace, "a timedelta or seconds from 0 up, or None")
+        if isinstance(self.max_crashes, bool) or not isinstance(self.max_crashes, int):
+            raise _wrong("MAX_CRASHES", self.max_crashes, "a whole number")
+        if self.max_crashes < 1:
+            raise _wrong("MAX_CRASHES", self.max_crashes, "a whole number from 1 up")
 
 
 KNOWN_KEYS = tuple(field.name.upper() for field in fields(QueueSettings))
@@ -54,8 +67,9 @@ def current() -> QueueSettings:
             f"The known ones are: {', '.join(KNOWN_KEYS)}."
         )
     values = {key.lower(): value for key, value in given.items()}
-    if "lease" in values:
-        values["lease"] = _duration("LEASE", values["lease"])
+    for key in ("lease", "grace"):
+        if key in values and not (key == "grace" and values[key] is None):
+            values[key] = _duration(key.upper(), values[key])
     return QueueSettings(**values)
 
 

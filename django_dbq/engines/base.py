@@ -200,7 +200,7 @@ class Engine(Holders):
     def _acknowledge(
         self, finished: Sequence[tuple[Job, Outcome]], now: datetime, worker: str
     ) -> set[UUID]:
-        groups = list(_alike(finished))
+        groups = list(_alike(finished, now))
         nothing_failed = not any(outcome.failure for _, outcome in finished)
         if len(groups) == 1 and nothing_failed and self._is_one_statement(groups[0]):
             return self._write(groups[0], now)  # which needs no transaction around it
@@ -221,6 +221,7 @@ class Engine(Holders):
             values["finished_at"] = moment
         if "run_after" in values:
             values["is_due"] = None
+            values["run_after"] = values["run_after"] and as_stored(values["run_after"])
         if self._update_held(values, alike.jobs, alike.workspaces) == len(alike.jobs):
             return set()
         return self._lost(alike.jobs, values["state"])
@@ -319,11 +320,11 @@ class _Alike:
     workspaces: list[str] | None
 
 
-def _alike(finished: Iterable[tuple[Job, Outcome]]) -> Iterable[_Alike]:
+def _alike(finished: Iterable[tuple[Job, Outcome]], now: datetime) -> Iterable[_Alike]:
     """Most of a batch sets the same values, and is written by one statement."""
     groups: dict[Any, _Alike] = {}
     for job, outcome in finished:
-        values = outcome.values()
+        values = outcome.values(now)
         has_workspace = "workspace" in values
         workspace = values.pop("workspace", None)
         key = (job.worker_id, has_workspace, *values.items())

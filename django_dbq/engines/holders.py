@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -11,7 +12,11 @@ from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from django_dbq.clock import as_stored
 from django_dbq.engines.statements import Statements, ids_by_token
-from django_dbq.models import Job, WorkerProcess
+from django_dbq.exceptions import JobTimeout, WorkerDied
+from django_dbq.models import Attempt, Job, WorkerProcess
+from django_dbq.models.worker import WorkerQuerySet
+from django_dbq.rules.deaths import Death, Verdict
+from django_dbq.rules.outcomes import path_of
 from django_dbq.rules.states import HELD, State
 
 RESCUED_AT_ONCE = 500
@@ -27,26 +32,37 @@ class Holders(Statements):
                 state=State.STOPPING, modified=as_stored(now)
             )
 
-    def hand_back(self, jobs: Collection[Job], *, now: datetime) -> int:
-        """Give back jobs that were claimed and not started; it costs them no attempt."""
-        return self._persistently(self._hand_back, jobs, now)
+    def hand_back(self, jobs: Collection[Job], *, now: datetime, are_started: bool = False) -> int:
+        """Give jobs back; it costs them no attempt, and they keep their place in the queue.
 
-    def _hand_back(self, jobs: Collection[Job], now: datetime) -> int:
+        Those that have not `are_started`, and of which nothing ran before, are as good as new.
+        """
+        return self._persistently(self._hand_back, jobs, now, are_started)
+
+    def _hand_back(self, jobs: Collection[Job], now: datetime, are_started: bool) -> int:
         with transaction.atomic(using=self.using):
             return sum(
-                self._release(self.jobs.filter(pk__in=ids, token=token), now, attempts_given_back=1)
+                self._release(
+                    self.jobs.filter(pk__in=ids, token=token), now, may_be_new=not are_started
+                )
                 for token, ids in ids_by_token(jobs).items()
             )
 
     def hand_back_unknown(self, worker_id: int, *, known: Collection[UUID], now: datetime) -> int:
         """Give back what a living worker holds without knowing: a claim whose answer was lost."""
         unknown = [pk for pk in self._ids_held_by(worker_id) if pk not in known]
-        return self._release(
-            self.jobs.filter(pk__in=unknown, worker_id=worker_id), now, attempts_given_back=1
-        )
+        return self._release(self.jobs.filter(pk__in=unknown, worker_id=worker_id), now)
 
-    def _release(self, jobs: QuerySet[Job], now: datetime, *, attempts_given_back: int) -> int:
-        untouched = Q(attempts=1, task_index=0, crashes=0) if attempts_given_back else Q(pk=None)
+    def _release(
+        self,
+        jobs: QuerySet[Job],
+        now: datetime,
+        *,
+        may_be_new: bool = True,
+        attempts_given_back: int = 1,
+        **changes: Any,
+    ) -> int:
+        untouched = Q(attempts=1, task_index=0, crashes=0) if may_be_new else Q(pk=None)
         return jobs.filter(state__in=HELD).update(
             # Before `attempts`: MySQL computes later columns from those already set.
             state=Case(
@@ -59,37 +75,51 @@ class Holders(Statements):
             # it, a row that is READY under its own token would be one that it had written itself.
             token=F("token") + 1,
             modified=as_stored(now),
+            **changes,
         )
 
     # Who is alive
 
+    @property
+    def _workers(self) -> WorkerQuerySet:
+        return WorkerProcess.objects.using(self.using)
+
     def register(
-        self, *, hostname: str, pid: int, queues: Sequence[str], now: datetime
+        self,
+        *,
+        hostname: str,
+        pid: int,
+        queues: Sequence[str],
+        now: datetime,
+        threads: int = 1,
+        session: str = "",
     ) -> WorkerProcess:
         """Make a worker known; its row's id is the owner of what it will claim."""
         moment = as_stored(now)
-        return WorkerProcess.objects.using(self.using).create(
+        return self._workers.create(
             hostname=hostname[:255],
             pid=pid,
             queues=list(queues),
+            threads=threads,
+            session=session,
             started_at=moment,
             last_seen=moment,
         )
 
     def heartbeat(self, worker_ids: Collection[int], *, now: datetime) -> set[int]:
         """Say that these workers live; returns those that have been taken for dead already."""
-        workers = WorkerProcess.objects.using(self.using).filter(pk__in=worker_ids)
+        workers = self._workers.filter(pk__in=worker_ids)
         if workers.update(last_seen=as_stored(now)) == len(worker_ids):
             return set()
         return set(worker_ids).difference(workers.values_list("pk", flat=True))
 
     def deregister(self, worker_id: int) -> None:
         """Forget a worker that holds nothing any more."""
-        WorkerProcess.objects.using(self.using).filter(pk=worker_id).delete()
+        self._workers.filter(pk=worker_id).delete()
 
     def silent_workers(self, *, since: datetime) -> list[int]:
         """The workers that have sent no heartbeat since then."""
-        silent = WorkerProcess.objects.using(self.using).silent_since(since)
+        silent = self._workers.silent_since(since)
         return list(silent.values_list("pk", flat=True))
 
     def vanished_workers(self) -> list[int]:
@@ -105,26 +135,65 @@ class Holders(Statements):
             )
             return [row[0] for row in cursor.fetchall()]
 
-    def rescue(self, worker_id: int, *, now: datetime) -> int:
+    def rescue(self, worker_id: int, death: Death, *, now: datetime) -> int:
         """Give back all that a dead worker holds, and forget the worker; returns how many jobs.
 
-        From here on whatever that worker still sends is fenced out. Jobs without an owner are never
-        touched: a 3.3 worker may be running them.
+        It costs them no attempt. A job whose task ran when the worker crashed is charged a crash,
+        and one for which the worker was killed is marked so; both have their story kept. From here
+        on whatever that worker still sends is fenced out. Jobs without an owner are never touched:
+        a 3.3 worker may be running them.
         """
+        threads = self._workers.filter(pk=worker_id).values_list("threads", flat=True).first() or 1
+        held = self._ids_held_by(worker_id, limit=threads + 1)
+        running = death.knowing(held, threads=threads)
         rescued = 0
         while True:
-            batch = self._persistently(self._rescue_batch, worker_id, now)
+            batch = self._persistently(self._rescue_batch, worker_id, death, running, now)
             rescued += batch
             if batch < RESCUED_AT_ONCE:
                 break
         self.deregister(worker_id)
         return rescued
 
-    def _rescue_batch(self, worker_id: int, now: datetime) -> int:
+    def _rescue_batch(
+        self, worker_id: int, death: Death, running: Collection[UUID], now: datetime
+    ) -> int:
         with transaction.atomic(using=self.using):
             ids = self._ids_held_by(worker_id, limit=RESCUED_AT_ONCE)
-            dead = self.jobs.filter(pk__in=ids, worker_id=worker_id)
-            return self._release(dead, now, attempts_given_back=0) if ids else 0
+            jobs = list(self.jobs.filter(pk__in=ids, worker_id=worker_id)) if ids else []
+            by_verdict: dict[Verdict, list[Job]] = {verdict: [] for verdict in Verdict}
+            for job in jobs:
+                by_verdict[death.verdict(job.pk, job.state, running)].append(job)
+            released = 0
+            for verdict, alike in by_verdict.items():
+                rows = self.jobs.filter(pk__in=[job.pk for job in alike], worker_id=worker_id)
+                if verdict is Verdict.HAND_BACK:
+                    released += self._release(rows, now)
+                elif verdict is Verdict.CRASH:
+                    released += self._release(rows, now, may_be_new=False, crashes=F("crashes") + 1)
+                    self._tell(alike, death, WorkerDied, now)
+                else:
+                    released += self._release(rows, now, may_be_new=False, killed_at=as_stored(now))
+                    self._tell(alike, death, JobTimeout, now)
+            return released
+
+    def _tell(self, jobs: list[Job], death: Death, what: type, now: datetime) -> None:
+        """Keep the story of attempts whose own process cannot tell it any more."""
+        Attempt.objects.using(self.using).bulk_create(
+            Attempt(
+                job_id=job.pk,
+                job_name=job.name,
+                task=job.next_task,
+                number=job.attempts,
+                exception=path_of(what),
+                message=f"The worker process ended while it ran this task: {death.cause}",
+                worker=death.worker[:255],
+                worker_id=job.worker_id,
+                started_at=job.modified,  # when it was claimed
+                finished_at=as_stored(now),
+            )
+            for job in jobs
+        )
 
     def _ids_held_by(self, worker_id: int, *, limit: int = 100_000) -> list[UUID]:
         return self._ids(f"{self.held_by_worker} LIMIT {limit} {self.lock_rows}", [worker_id])
@@ -136,4 +205,4 @@ class Holders(Statements):
     def requeue_orphans(self, ids: Collection[UUID], *, now: datetime) -> int:
         """Give back jobs without an owner, on a person's word that nobody runs them."""
         orphans = self.jobs.filter(pk__in=ids, worker_id__isnull=True)
-        return self._release(orphans, now, attempts_given_back=0)
+        return self._release(orphans, now, may_be_new=False, attempts_given_back=0)

@@ -6,6 +6,7 @@ import logging
 from datetime import datetime, timedelta
 
 from django_dbq.engines import Engine
+from django_dbq.rules.deaths import Death
 
 logger = logging.getLogger("django_dbq.maintenance")
 
@@ -20,6 +21,7 @@ def rescue_silent(engine: Engine, *, lease: timedelta, now: datetime) -> int:
 
 
 def _rescue(engine: Engine, worker_id: int, now: datetime) -> int:
-    rescued = engine.rescue(worker_id, now=now)
+    death = Death(worker=f"worker {worker_id}", cause="it sent no heartbeats any more")
+    rescued = engine.rescue(worker_id, death, now=now)
     logger.warning("Worker %d is taken for dead; jobs given back: %d.", worker_id, rescued)
     return rescued

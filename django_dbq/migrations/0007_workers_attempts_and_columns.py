@@ -35,6 +35,21 @@ class Migration(migrations.Migration):
                     "queues",
                     models.JSONField(default=list, help_text="The queues it serves, in order."),
                 ),
+                (
+                    "threads",
+                    models.SmallIntegerField(
+                        default=1, help_text="How many jobs it runs at a time."
+                    ),
+                ),
+                (
+                    "session",
+                    models.CharField(
+                        default="",
+                        help_text="What tells others at once that its supervisor is gone; empty: "
+                        "heartbeats alone.",
+                        max_length=200,
+                    ),
+                ),
                 ("started_at", models.DateTimeField()),
                 (
                     "last_seen",
@@ -147,6 +162,21 @@ class Migration(migrations.Migration):
             name="is_due",
             field=models.BooleanField(
                 help_text="True once a worker has seen run_after pass; empty before.", null=True
+            ),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="cancel_requested_at",
+            field=models.DateTimeField(
+                help_text="When somebody cancelled it while a worker held it.", null=True
+            ),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="killed_at",
+            field=models.DateTimeField(
+                help_text="When its worker was killed because the task overran its timeout.",
+                null=True,
             ),
         ),
         AddNullableField(

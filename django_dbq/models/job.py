@@ -35,7 +35,17 @@ SMALLEST_PRIORITY, LARGEST_PRIORITY = -32_768, 32_767
 # What only workers write. A `save()` elsewhere leaves these alone: an instance that was read before
 # a worker claimed the row would otherwise write back an older token, and the fence would be down.
 WRITTEN_BY_WORKERS = frozenset(
-    {"token", "attempts", "crashes", "worker_id", "started_at", "finished_at", "is_due"}
+    {
+        "token",
+        "attempts",
+        "crashes",
+        "worker_id",
+        "started_at",
+        "finished_at",
+        "is_due",
+        "cancel_requested_at",
+        "killed_at",
+    }
 )
 
 # And these, while a worker has the job: a `save()` after the last task would empty `next_task`
@@ -164,6 +174,12 @@ class Job(models.Model):
     finished_at = models.DateTimeField(null=True)
     is_due = models.BooleanField(
         null=True, help_text="True once a worker has seen run_after pass; empty before."
+    )
+    cancel_requested_at = models.DateTimeField(
+        null=True, help_text="When somebody cancelled it while a worker held it."
+    )
+    killed_at = models.DateTimeField(
+        null=True, help_text="When its worker was killed because the task overran its timeout."
     )
     gate = models.SmallIntegerField(
         null=True, help_text="Why the job may not run yet; empty when nothing is in its way."
@@ -318,6 +334,10 @@ class Job(models.Model):
         """The dotted path of the hook, or None."""
         return self.declaration.failure_hook
 
+    def get_retry_hook_name(self) -> str | None:
+        """The dotted path of the hook, or None."""
+        return self.declaration.retry_hook
+
     def get_creation_hook_name(self) -> str | None:
         """The dotted path of the hook, or None."""
         return self.declaration.creation_hook
@@ -333,6 +353,10 @@ class Job(models.Model):
     def run_failure_hook(self, exception: BaseException) -> None:
         """Call the hook with this job and what its task raised, if it has one."""
         self._run_hook(self.get_failure_hook_name(), exception)
+
+    def run_retry_hook(self, exception: BaseException) -> None:
+        """Call the hook with this job and what its task raised, if it has one."""
+        self._run_hook(self.get_retry_hook_name(), exception)
 
     def run_creation_hook(self) -> None:
         """Call the hook with this job, if it has one."""

@@ -29,6 +29,12 @@ class WorkerProcess(models.Model):
     hostname = models.CharField(max_length=255)
     pid = models.IntegerField()
     queues = models.JSONField(default=list, help_text="The queues it serves, in order.")
+    threads = models.SmallIntegerField(default=1, help_text="How many jobs it runs at a time.")
+    session = models.CharField(
+        max_length=200,
+        default="",
+        help_text="What tells others at once that its supervisor is gone; empty: heartbeats alone.",
+    )
     started_at = models.DateTimeField()
     last_seen = models.DateTimeField(help_text="Its last heartbeat, on the database's clock.")
 

@@ -26,3 +26,14 @@ def function_at(path: str) -> Callable[..., Any]:
     if inspect.iscoroutinefunction(found):
         raise TaskNotFound(path, "it is an async function, and this version runs none")
     return found  # type: ignore[no-any-return]
+
+
+def class_at(path: str) -> type[BaseException]:
+    """The exception class at a dotted path that `settings.JOBS` declares; else TaskNotFound."""
+    try:
+        found = import_string(path if "." in path else f"builtins.{path}")
+    except BaseException as error:
+        raise TaskNotFound(path, f"{type(error).__name__}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, BaseException)):
+        raise TaskNotFound(path, "it is no exception class")
+    return found

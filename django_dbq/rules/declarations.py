@@ -6,10 +6,10 @@ and code that changes the dict at run time just work.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -20,14 +20,17 @@ from django_dbq.exceptions import (
     TaskNotDeclared,
     UnknownJobOption,
 )
-
-DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-LONGEST_PATH = 100  # characters: the width of the column `next_task`
+from django_dbq.rules.options import PARSERS
+from django_dbq.rules.retry import RetryPolicy
 
 
 @dataclass(frozen=True)
 class JobDeclaration:
     """What `settings.JOBS` says about one job name. Paths are dotted paths of functions."""
+
+    # Of an attempt: after `timeout` JobTimeout is raised in the task, and `grace` later its process
+    # is killed. `isolation` "process": it has a process of its own. `atomic`: the task and the
+    # record of its success are one transaction.
 
     name: str
     tasks: tuple[str, ...]
@@ -35,6 +38,12 @@ class JobDeclaration:
     creation_hook: str | None = None
     pre_task_hook: str | None = None
     post_task_hook: str | None = None
+    retry: RetryPolicy | None = None
+    retry_hook: str | None = None
+    timeout: timedelta | None = None
+    grace: timedelta = timedelta(seconds=5)
+    isolation: str = "thread"
+    atomic: bool = False
 
     @property
     def hooks(self) -> dict[str, str]:
@@ -93,36 +102,12 @@ _parsed: dict[str, tuple[Any, JobDeclaration]] = {}
 
 def parse(name: str, entry: Any) -> JobDeclaration:
     """One entry of `settings.JOBS`: a dict with `tasks`, or just the list of tasks."""
-    options = entry if isinstance(entry, Mapping) else {"tasks": entry}
+    options = {"tasks": None, **entry} if isinstance(entry, Mapping) else {"tasks": entry}
     unknown = [str(option) for option in options if option not in KNOWN_OPTIONS]
     if unknown:
         raise UnknownJobOption(
             f"settings.JOBS[{name!r}] has unknown keys: {', '.join(sorted(unknown))}.",
             hint=f"The known ones are: {', '.join(KNOWN_OPTIONS)}.",
         )
-    tasks = options.get("tasks")
-    if isinstance(tasks, str) or not isinstance(tasks, Sequence) or not tasks:
-        raise InvalidDeclaration(
-            f"settings.JOBS[{name!r}] has {tasks!r} for its tasks.",
-            hint="It should be a list of dotted paths of functions, with at least one in it.",
-        )
-    for key, path in [("tasks", path) for path in tasks] + [
-        (key, options[key]) for key in HOOK_KEYS if options.get(key) is not None
-    ]:
-        _require_path(name, key, path)
-    return JobDeclaration(
-        name, tuple(tasks), **{key: options[key] for key in HOOK_KEYS if options.get(key)}
-    )
-
-
-def _require_path(name: str, key: str, path: Any) -> None:
-    if not isinstance(path, str) or not DOTTED_PATH.fullmatch(path):
-        raise InvalidDeclaration(
-            f"settings.JOBS[{name!r}] has {path!r} in {key!r}, which is not a dotted path.",
-            hint="It should look like 'shop.jobs.send_invoice'.",
-        )
-    if key == "tasks" and len(path) > LONGEST_PATH:
-        raise InvalidDeclaration(
-            f"settings.JOBS[{name!r}] has a task path of {len(path)} characters: {path!r}.",
-            hint=f"The column next_task holds {LONGEST_PATH}; give it a shorter path.",
-        )
+    given = {key: PARSERS[key](name, key, options[key]) for key in options}
+    return JobDeclaration(name, **given)

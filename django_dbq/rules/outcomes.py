@@ -8,7 +8,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django_dbq.rules.states import TRANSITIONS, State
@@ -40,11 +40,10 @@ class Failure:
         finished_at: datetime,
     ) -> Failure:
         """Tell the story of `error`, whatever it is: telling it never raises."""
-        kind = type(error)
         return cls(
             task=task,
             number=number,
-            exception=f"{kind.__module__}.{kind.__qualname__}",
+            exception=path_of(type(error)),
             message=storable(message_of(error))[:LONGEST_MESSAGE],
             traceback=storable(_traceback_of(error))[-LONGEST_TRACEBACK:],
             started_at=started_at,
@@ -54,6 +53,11 @@ class Failure:
     def in_ascii(self) -> Failure:
         """The same story for a database that refused it: every other character is escaped."""
         return replace(self, message=ascii(self.message), traceback=ascii(self.traceback))
+
+
+def path_of(kind: type) -> str:
+    """The dotted path of a class, as stories name it."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def message_of(error: BaseException) -> str:
@@ -83,6 +87,7 @@ class Outcome:
     transition: ClassVar[str]
 
     changes: Mapping[str, Any] = field(default_factory=dict)
+    is_written: bool = False  # in the task's own transaction: the job is `atomic`
 
     @property
     def state(self) -> State:
@@ -94,8 +99,8 @@ class Outcome:
         """The story to keep, if the attempt failed."""
         return None
 
-    def values(self) -> dict[str, Any]:
-        """The columns that this outcome sets."""
+    def values(self, now: datetime) -> dict[str, Any]:
+        """The columns that this outcome sets, `now` being the database's time."""
         return {"state": self.state, **self.changes}
 
 
@@ -105,27 +110,27 @@ class Completed(Outcome):
 
     transition = "complete"
 
-    def values(self) -> dict[str, Any]:
-        return {"next_task": "", "task_index": None, **super().values()}
+    def values(self, now: datetime) -> dict[str, Any]:
+        return {"next_task": "", "task_index": None, **super().values(now)}
 
 
 @dataclass(frozen=True)
 class Advanced(Outcome):
-    """A task succeeded, and another one follows."""
+    """A task succeeded, and another one follows, whose tries are counted anew."""
 
     transition = "advance"
 
     next_task: str = ""
     task_index: int | None = None
 
-    def values(self) -> dict[str, Any]:
-        place = {"next_task": self.next_task, "task_index": self.task_index, "attempts": 0}
-        return {**place, **super().values()}
+    def values(self, now: datetime) -> dict[str, Any]:
+        place = {"next_task": self.next_task, "task_index": self.task_index}
+        return {**place, "attempts": 0, "crashes": 0, **super().values(now)}
 
 
 @dataclass(frozen=True)
 class Failed(Outcome):
-    """The task, or the hook before it, raised."""
+    """The task, or the hook before it, raised, and no other attempt follows."""
 
     transition = "fail"
 
@@ -141,3 +146,54 @@ class Requeued(Failed):
     """The attempt failed, and a hook set the job back to READY: 3.3's way to try again."""
 
     transition = "requeue"
+
+
+@dataclass(frozen=True)
+class Retried(Failed):
+    """The attempt failed, and the job's `retry` (or the task itself) has another one follow."""
+
+    transition = "retry"
+
+    after: timedelta = timedelta(0)
+
+    def values(self, now: datetime) -> dict[str, Any]:
+        return {"run_after": now + self.after, **super().values(now)}
+
+
+@dataclass(frozen=True)
+class Snoozed(Outcome):
+    """The task asked to be called later. That was no attempt: `attempts` is what it was before."""
+
+    transition = "snooze"
+
+    attempts: int = 0
+    after: timedelta | None = None
+    until: datetime | None = None  # one of the two
+
+    def values(self, now: datetime) -> dict[str, Any]:
+        due = self.until if self.after is None else now + self.after
+        return {"run_after": due, "attempts": self.attempts, **super().values(now)}
+
+
+@dataclass(frozen=True)
+class CalledOff(Failed):
+    """The task, or somebody outside, ended the job; the story keeps who and why."""
+
+    transition = "call off"
+
+
+@dataclass(frozen=True)
+class HandedBack(Outcome):
+    """No fault of the job: it goes back as it was, and another attempt costs nothing.
+
+    `is_started`: its task had begun, so that the job is not as good as new.
+    """
+
+    transition = "hand back"
+
+    is_started: bool = False
+
+
+@dataclass(frozen=True)
+class Declined(HandedBack):
+    """This worker's code does not know the job, or the task; a newer or older one may."""

@@ -44,6 +44,11 @@ TRANSITIONS = {
     "complete": Transition(HELD, State.COMPLETE),
     "fail": Transition(HELD, State.FAILED),
     "requeue": Transition(HELD, State.READY),  # a hook asked for another attempt
+    "retry": Transition(HELD, State.READY),  # the attempt failed, and another one follows
+    "snooze": Transition(HELD, State.READY),  # the task asked to be called later
+    "call off": Transition(HELD, State.CANCELLED),  # the task, or somebody, ended it
+    "cancel": Transition(WAITING, State.CANCELLED),
+    "rerun": Transition(FINAL, State.READY),
     "stop": Transition((State.PROCESSING,), State.STOPPING),
     "hand back": Transition(HELD, State.READY),  # claimed, not started
     "hand back untouched": Transition(HELD, State.NEW),  # and nothing of it had run before

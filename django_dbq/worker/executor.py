@@ -1,30 +1,55 @@
-"""Run one task of one job with its hooks, and say what became of it. Writes nothing."""
+"""Run one task of one job with its hooks, and say what became of it."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable, Set
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from django.db import InterfaceError, OperationalError, connections, router, transaction
+
 from django_dbq import clock
+from django_dbq import settings as dbq_settings
+from django_dbq.engines import engine_for
 from django_dbq.exceptions import (
+    Cancel,
+    Fail,
     InvalidDeclaration,
+    InvalidJob,
+    JobCancelled,
+    JobInterrupted,
     JobNotDeclared,
+    JobTimeout,
+    LeaseLost,
+    PoisonJob,
+    Snooze,
+    TaskNotDeclared,
     TransactionLeftOpen,
+    WorkerDied,
     WorkspaceNotJSON,
 )
-from django_dbq.models import Job
+from django_dbq.models import Attempt, Job
 from django_dbq.rules.outcomes import (
     Advanced,
+    CalledOff,
     Completed,
+    Declined,
     Failed,
     Failure,
+    HandedBack,
     Outcome,
     Requeued,
+    Retried,
+    Snoozed,
     message_of,
+    path_of,
 )
+from django_dbq.rules.retry import as_duration, delay_before_retry
 from django_dbq.rules.states import State
 from django_dbq.worker.connections import roll_back_all_but
 
@@ -33,15 +58,32 @@ logger = logging.getLogger("django_dbq.worker")
 # What a task or hook may set on its job, besides the workspace, and find saved afterwards.
 SAVED_WITH_THE_OUTCOME = ("name", "queue_name", "priority", "run_after")
 
+UNDECIDED = (OperationalError, InterfaceError, LeaseLost)  # of a commit: whether it came is unknown
 
-def perform(job: Job, *, already_open: Set[str] = frozenset()) -> Outcome:
+
+def perform(
+    job: Job,
+    *,
+    already_open: Set[str] = frozenset(),
+    interruptible: AbstractContextManager[Any] | None = None,
+) -> Outcome:
     """One attempt at the job's next task, in 3.3's order: pre hook, task, failure hook, post hook.
 
     Never raises: whatever the task raises, `SystemExit` and its like included, is its outcome.
     `already_open` are the aliases on which the caller is in a transaction; any other one that is
-    open after the task is rolled back.
+    open after the task is rolled back. Only inside `interruptible` may an interruption be raised.
+    The success of an `atomic` task is written here, in the task's own transaction.
     """
-    return _Attempt(job, already_open).run()
+    if job.cancel_requested_at:
+        return CalledOff()  # its story was told by who called it off
+    try:
+        job.declaration.place_of(job.next_task or job.declaration.tasks[0], job.task_index)
+    except (JobNotDeclared, TaskNotDeclared) as error:
+        _log(logging.WARNING, "Job id=%s is left to another worker: %s", job.pk, error)
+        return Declined()
+    except InvalidDeclaration:
+        pass  # told by the attempt
+    return _Attempt(job, already_open, interruptible or nullcontext()).run()
 
 
 def _log(level: int, message: str, *args: object, exc_info: Any = None) -> None:
@@ -51,36 +93,90 @@ def _log(level: int, message: str, *args: object, exc_info: Any = None) -> None:
 
 
 class _Attempt:
-    def __init__(self, job: Job, already_open: Set[str]) -> None:
+    def __init__(
+        self,
+        job: Job,
+        already_open: Set[str],
+        interruptible: AbstractContextManager[Any],
+    ) -> None:
         self.job = job
         self.pk = job.pk
         self.error: BaseException | None = None
+        self.delay: timedelta | None = None  # before another attempt, if there is one
         self.started_monotonic = clock.monotonic()
         self.already_open = already_open
+        self.interruptible = interruptible
+        self.using = job._state.db or router.db_for_write(Job)
+        self.is_in_transaction = False
         job.workspace = {} if job.workspace is None else job.workspace
         self.before = {name: getattr(job, name) for name in SAVED_WITH_THE_OUTCOME}
         self.workspace_before = _as_json(job)
         self.place_before = (job.next_task, job.task_index)
 
     def run(self) -> Outcome:
-        try:
-            self._run_task()
-        except BaseException as error:  # a worker never dies of a job
-            self._note_failure(error)
-        else:
-            self.job.state = State.READY if self.job.next_task else State.COMPLETE
-        self._run_later_hooks()
-        self.job.pk = self.pk  # a task that deletes its own job takes the instance's id away
-        outcome = self._outcome()
+        outcome = self._run_atomically() if self._is_atomic else self._run()
         self._log_outcome(outcome)
         return outcome
 
-    def _run_task(self) -> None:
+    def _run(self) -> Outcome:
+        try:
+            self._judge()
+            self._run_task()
+        except BaseException as error:  # a worker never dies of a job
+            return self._after_error(error)
+        return self._after_success()
+
+    def _run_atomically(self) -> Outcome:
+        """The task and the record of its success are one transaction: both happen, or neither."""
+        using, engine = self.using, engine_for(self.using)
+        task_raised: BaseException | None = None
+        outside, self.already_open = self.already_open, self.already_open | {using}
+        self.is_in_transaction = True
+        try:
+            with transaction.atomic(using=using):
+                try:
+                    self._judge()
+                    self._run_task()
+                    if connections[using].closed_in_transaction:
+                        raise InterfaceError("The task closed the connection of its transaction.")
+                    outcome = self._after_success()
+                except BaseException as error:
+                    task_raised = error
+                    raise
+                if engine.acknowledge([(self.job, outcome)], now=engine.now()):
+                    raise LeaseLost(self.pk)
+        except BaseException as error:
+            self.already_open, self.is_in_transaction = outside, False
+            if task_raised is not None or not isinstance(error, UNDECIDED):
+                return self._after_error(task_raised or error)
+            # Perhaps the commit has arrived: then the job is not held any more, and the fence keeps
+            # it from being given back.
+            _log(logging.WARNING, "Job id=%s: not committed, it goes back: %s", self.pk, error)
+            return HandedBack(is_started=True)
+        return replace(outcome, is_written=True)
+
+    @property
+    def _is_atomic(self) -> bool:
+        try:
+            return self.job.declaration.atomic
+        except (JobNotDeclared, InvalidDeclaration):
+            return False
+
+    def _judge(self) -> None:
+        """Raise what earlier attempts have earned, in a worker that lived to tell it."""
         job = self.job
         self._find_place()
+        if job.crashes >= dbq_settings.current().max_crashes:
+            raise PoisonJob(job.crashes, _workers_that_died(job))
+        if job.killed_at:
+            raise JobTimeout
+
+    def _run_task(self) -> None:
+        job = self.job
         try:
-            job.run_pre_task_hook()
-            job.run_next_task()
+            with self.interruptible:
+                job.run_pre_task_hook()
+                job.run_next_task()
         finally:
             roll_back_all_but(self.already_open)
         job.workspace_as_json()
@@ -94,56 +190,130 @@ class _Attempt:
         job.task_index = declaration.place_of(job.next_task, job.task_index)
         self.place_before = (job.next_task, job.task_index)
 
-    def _note_failure(self, error: BaseException) -> None:
+    # What became of it
+
+    def _after_success(self) -> Outcome:
+        self.job.state = State.READY if self.job.next_task else State.COMPLETE
+        self._run_hooks_after()
+        return self._outcome()
+
+    def _after_error(self, error: BaseException) -> Outcome:
         if isinstance(error, TransactionLeftOpen) and error.__context__ is not None:
             error = error.__context__  # what the task raised tells more than what it left behind
-        self.error = error
         self.finished_at = clock.aware_now()
         self.duration = timedelta(seconds=clock.monotonic() - self.started_monotonic)
-        self.job.state = State.FAILED
+        self.job.pk = self.pk
         self.job.next_task, self.job.task_index = self.place_before
+        if isinstance(error, JobInterrupted):
+            return HandedBack(is_started=True)
+        if isinstance(error, JobCancelled):
+            return CalledOff(self._changes())
+        if isinstance(error, Cancel):
+            return CalledOff(self._changes(), story=self._story(error))
+        if isinstance(error, Snooze):
+            return self._snoozed(error)
+        self.error = error
+        self.delay = self._delay_before_retry(error)
+        self.job.state = State.FAILED if self.delay is None else State.READY
+        self._log_failure(error)
+        if self.delay is not None:
+            self._forget_what_the_task_changed()
+        self._run_hooks_after()
+        return self._outcome()
+
+    def _snoozed(self, snooze: Snooze) -> Outcome:
+        try:
+            after = None if snooze.for_ is None else as_duration(snooze.for_)
+            if snooze.until is not None and snooze.until.tzinfo is None:
+                raise ValueError(f"{snooze.until!r} has no time zone")
+        except ValueError as error:
+            return self._after_error(InvalidJob("Snooze", str(error)))
+        return Snoozed(
+            self._changes(), attempts=self.job.attempts - 1, after=after, until=snooze.until
+        )
+
+    def _delay_before_retry(self, error: BaseException) -> timedelta | None:
+        if isinstance(error, (Fail, PoisonJob)):
+            return None
+        try:
+            policy = self.job.declaration.retry
+            return delay_before_retry(policy, self.job, error, self.job.attempts)
+        except BaseException:
+            _log(logging.ERROR, "Job id=%s: its `retry` raised.", self.pk, exc_info=True)
+            return None
+
+    def _forget_what_the_task_changed(self) -> None:
+        """The next attempt starts where this one did; a retry hook may change that."""
+        for name, value in self.before.items():
+            setattr(self.job, name, value)
+        if self.workspace_before is not None:
+            self.job.workspace = json.loads(self.workspace_before)
+
+    def _log_failure(self, error: BaseException) -> None:
+        wait = "" if self.delay is None else f"; next try in {self.delay.total_seconds():.1f} s"
         _log(
-            logging.ERROR,
-            'Job failed: name="%s" id=%s queue="%s" task=%s: %s: %s',
+            logging.ERROR if self.delay is None else logging.WARNING,
+            'Job failed: name="%s" id=%s queue="%s" task=%s attempt=%d: %s: %s%s',
             self.job.name,
             self.job.pk,
             self.job.queue_name,
             self.job.next_task,
+            self.job.attempts,
             type(error).__name__,
             message_of(error),
+            wait,
             exc_info=error,
         )
 
-    def _run_later_hooks(self) -> None:
+    def _run_hooks_after(self) -> None:
         try:
             hooks = self.job.declaration.hooks
         except (JobNotDeclared, InvalidDeclaration):
             return  # none are known, and the job has failed for just that
-        if self.error is not None and "failure_hook" in hooks:
-            self._run_guarded(self.job.run_failure_hook, self.error)
+        if self.error is not None:
+            if self.delay is None and "failure_hook" in hooks:
+                self._run_guarded(self.job.run_failure_hook, self.error)
+            if self.delay is not None and "retry_hook" in hooks:
+                self._run_guarded(self.job.run_retry_hook, self.error)
         if "post_task_hook" in hooks:
             self._run_guarded(self.job.run_post_task_hook)
+        self.job.pk = self.pk  # a task that deletes its own job takes the instance's id away
 
     def _run_guarded(self, hook: Callable[..., None], *args: object) -> None:
         """Hooks that run after the task: one that raises is logged and changes no outcome."""
         try:
             try:
-                hook(*args)
+                with self._savepoint():
+                    hook(*args)
             finally:
                 roll_back_all_but(self.already_open)
         except BaseException:
             _log(logging.ERROR, "Job id=%s: %s raised.", self.job.pk, hook.__name__, exc_info=True)
 
+    def _savepoint(self) -> AbstractContextManager[Any]:
+        """Around a hook inside the task's transaction, which its database errors must not break."""
+        if self.is_in_transaction:
+            return transaction.atomic(using=self.using)
+        return nullcontext()
+
     def _outcome(self) -> Outcome:
         """The outcome, from the state in which the hooks left the job: 3.3 saved that one."""
         job, changes = self.job, self._changes()
-        if job.state in (State.READY, State.NEW):
-            if self.error is None:
+        if self.error is None:
+            if job.state in (State.READY, State.NEW):
                 return Advanced(changes, next_task=job.next_task, task_index=job.task_index)
-            return Requeued({**changes, **self._moved()}, story=self._story(self.error))
+            return Completed(changes) if job.state == State.COMPLETE else Failed(changes)
+        story = None if job.killed_at else self._story(self.error)  # that was told when it died
+        changes.update(self._moved())
+        if job.killed_at:
+            changes["killed_at"] = None
+        if job.state in (State.READY, State.NEW):
+            if self.delay is None:
+                return Requeued({**changes, "crashes": 0}, story=story)
+            return Retried(changes, story=story, after=self.delay)
         if job.state == State.COMPLETE:
             return Completed(changes)
-        return Failed({**changes, **self._moved()}, story=self._story(self.error))
+        return Failed(changes, story=story)
 
     def _changes(self) -> dict[str, Any]:
         job = self.job
@@ -164,9 +334,7 @@ class _Attempt:
         place = (self.job.next_task, self.job.task_index)
         return {} if place == self.place_before else dict(zip(("next_task", "task_index"), place))
 
-    def _story(self, error: BaseException | None) -> Failure | None:
-        if error is None:
-            return None
+    def _story(self, error: BaseException) -> Failure:
         return Failure.of(
             error,
             task=self.place_before[0],
@@ -194,3 +362,10 @@ def _as_json(job: Job) -> str | None:
         return job.workspace_as_json()
     except WorkspaceNotJSON:
         return None
+
+
+def _workers_that_died(job: Job) -> list[str]:
+    deaths = Attempt.objects.using(job._state.db).filter(
+        job_id=job.pk, exception=path_of(WorkerDied), task=job.next_task
+    )
+    return list(deaths.values_list("worker", flat=True))

@@ -21,6 +21,7 @@ from django_dbq import clock
 from django_dbq import settings as dbq_settings
 from django_dbq.engines import engine_for
 from django_dbq.rules.backoff import pause_after
+from django_dbq.rules.deaths import Death
 from django_dbq.worker.loop import Worker, WorkerOptions
 from django_dbq.worker.registration import Lease, Registrar
 from django_dbq.worker.shutdown import on_stop_signal
@@ -232,7 +233,8 @@ class Supervisor:
         """Give back at once what dead workers of ours held, and forget them."""
         for worker_id in sorted(self._unburied):
             try:
-                rescued = self.engine.rescue(worker_id, now=self.registrar.clock.now())
+                death = Death(worker=f"worker {worker_id}", cause="it died")
+                rescued = self.engine.rescue(worker_id, death, now=self.registrar.clock.now())
             except Error as error:
                 logger.warning("Jobs cannot be given back yet: %s", str(error).strip())
                 self.engine.forget_connection()
@@ -297,7 +299,8 @@ def serve_here(options: WorkerOptions) -> int:
         over.set()
         beats.join()
     try:
-        engine.rescue(worker_id, now=registrar.clock.now())
+        death = Death(worker=f"worker {worker_id}", cause="it has left", is_crash=False)
+        engine.rescue(worker_id, death, now=registrar.clock.now())
     except Error as error:
         logger.warning("This worker could not sign off: %s", str(error).strip())
     return 0

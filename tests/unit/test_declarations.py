@@ -12,10 +12,10 @@ from django_dbq.exceptions import (
     TaskNotDeclared,
     UnknownJobOption,
 )
+from django_dbq.rules.options import LONGEST_PATH
 from django_dbq.rules.declarations import (
     HOOK_KEYS,
     KNOWN_OPTIONS,
-    LONGEST_PATH,
     JobDeclaration,
     declaration_of,
     declared_jobs,

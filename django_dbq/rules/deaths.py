@@ -1,0 +1,52 @@
+"""What the death of a worker means for each job that it held."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+from uuid import UUID
+
+from django_dbq.rules.states import State
+
+
+class Verdict(Enum):
+    """What is done with a job of a dead worker."""
+
+    HAND_BACK = "hand back"  # it is innocent: this costs it nothing
+    CRASH = "crash"  # its task ran when the worker died, and may be why
+    OVERRAN = "overran"  # the worker was killed because this task would not end
+
+
+@dataclass(frozen=True)
+class Death:
+    """How a worker process ended, as far as those who find it know."""
+
+    worker: str  # host and process id
+    cause: str
+    was_running: frozenset[UUID] | None = None  # the jobs whose tasks ran; None: nobody knows
+    overran: frozenset[UUID] = frozenset()  # it was killed for these
+    is_crash: bool = True  # False: it was made to end, and no job is to blame
+
+    def knowing(self, held: Collection[UUID], *, threads: int) -> frozenset[UUID]:
+        """The jobs that ran, of those that it held.
+
+        Where nobody knows: jobs that were claimed and not started go back within a second, so that
+        a worker with no more jobs than threads was running them all. With more of them it had just
+        claimed, and nobody is blamed: it will claim fewer when it starts anew.
+        """
+        if self.was_running is not None:
+            return self.was_running
+        return frozenset(held) if len(held) <= threads else frozenset()
+
+    def verdict(self, job_id: UUID, state: State | str, running: Collection[UUID]) -> Verdict:
+        """What happens to one of its jobs; `running` is what `knowing` returned.
+
+        A job that is STOPPING is innocent: its worker had been asked to exit, and whoever asked
+        has lost patience.
+        """
+        if job_id in self.overran:
+            return Verdict.OVERRAN
+        if self.is_crash and job_id in running and state == State.PROCESSING:
+            return Verdict.CRASH
+        return Verdict.HAND_BACK

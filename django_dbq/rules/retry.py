@@ -1,0 +1,106 @@
+"""Whether a failed attempt is followed by another one, and when."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Union
+
+from django_dbq.exceptions import Retry
+from django_dbq.rules.callables import class_at, function_at
+
+ErrorClass = Union[str, type[BaseException]]  # a class, or its dotted path
+
+LARGEST_EXPONENT = 30  # of 2: a job that is tried for years must not overflow
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """A job's `retry`. The default of each key stands here."""
+
+    max_attempts: int | None = 5
+    """Tries at one task, the first included; None for any number."""
+
+    backoff: timedelta = timedelta(seconds=10)
+    """The ceiling of the first wait; it doubles with each further one."""
+
+    max_backoff: timedelta = timedelta(hours=1)
+    """No wait is longer."""
+
+    jitter: bool = True
+    """Wait a random part of the ceiling ("full jitter"), so that what failed together does not
+    come back together."""
+
+    delays: tuple[timedelta, ...] = ()
+    """Waits one by one, in place of a back-off; the last one repeats."""
+
+    on: tuple[ErrorClass, ...] = (BaseException,)
+    """Only these errors are retried, and their subclasses."""
+
+    never: tuple[ErrorClass, ...] = ()
+    """These are not, whatever `on` says."""
+
+    decide: str | None = None
+    """Dotted path of a function `decide(job, exception, attempt)`. It returns the wait (a timedelta
+    or seconds), True for the wait that the other keys say, or False or None for no retry."""
+
+    def delay(self, attempt: int) -> timedelta:
+        """How long to wait after that attempt, the first being 1."""
+        if self.delays:
+            return self.delays[min(attempt, len(self.delays)) - 1]
+        doubled = self.backoff * float(2 ** min(attempt - 1, LARGEST_EXPONENT))
+        ceiling = min(doubled, self.max_backoff)
+        return ceiling * random.random() if self.jitter else ceiling  # noqa: S311 (no secret)
+
+    def covers(self, error: BaseException) -> bool:
+        """Whether this kind of error is retried."""
+        return _is_one_of(error, self.on) and not _is_one_of(error, self.never)
+
+
+def delay_before_retry(
+    policy: RetryPolicy | None, job: Any, error: BaseException, attempt: int
+) -> timedelta | None:
+    """How long the job waits for another attempt after this error; None when there is none.
+
+    `attempt` is the number of the one that failed. Raises what the policy's own function raises.
+    """
+    asked = isinstance(error, Retry)
+    if policy is None:
+        if not asked:
+            return None
+        policy = RetryPolicy(max_attempts=None)
+    if policy.max_attempts is not None and attempt >= policy.max_attempts:
+        return None
+    if isinstance(error, Retry):
+        return policy.delay(attempt) if error.after is None else as_duration(error.after)
+    if not policy.covers(error):
+        return None
+    if policy.decide is None:
+        return policy.delay(attempt)
+    answer = function_at(policy.decide)(job, error, attempt)
+    if answer is None or answer is False:
+        return None
+    return policy.delay(attempt) if answer is True else as_duration(answer)
+
+
+def as_duration(value: Any) -> timedelta:
+    """A timedelta, from one or from a number of seconds; raises ValueError for anything else."""
+    if isinstance(value, timedelta):
+        duration = value
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            duration = timedelta(seconds=value)
+        except (OverflowError, ValueError):  # infinite, too long, not a number
+            raise ValueError(f"{value!r} seconds are no duration") from None
+    else:
+        raise ValueError(f"{value!r} is neither a timedelta nor a number of seconds")
+    if duration < timedelta(0):
+        raise ValueError(f"{value!r} is less than nothing")
+    return duration
+
+
+def _is_one_of(error: BaseException, classes: tuple[ErrorClass, ...]) -> bool:
+    return any(
+        isinstance(error, class_at(known) if isinstance(known, str) else known) for known in classes
+    )
