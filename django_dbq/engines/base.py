@@ -7,7 +7,7 @@ that a worker that has lost the job changes nothing, and learns it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -97,37 +97,53 @@ class Engine(Holders):
     # Claim
 
     def claim(
-        self, queues: Sequence[str], *, limit: int, worker_id: int | None, now: datetime
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        worker_id: int | None,
+        now: datetime,
+        but: Collection[tuple[str, str]] = (),
     ) -> list[Job]:
         """Take up to `limit` due jobs for a worker: queue by queue, in each the best first.
 
         Best is the highest priority, then the oldest. No two callers ever get the same job. A job
         that another caller has locked is left out rather than waited for, so that fewer than
-        `limit` may come back although more are due.
+        `limit` may come back although more are due. `but` are names of jobs to leave to others,
+        each with the task that it is about, or "" for all.
         """
         claimed: list[Job] = []
         for queue in queues:
             wanted = limit - len(claimed)
             if wanted <= 0:
                 break
-            claimed += self._persistently(self._claim_from, queue, wanted, worker_id, now)
+            claimed += self._persistently(self._claim_from, queue, wanted, worker_id, now, but)
         for job in claimed:
             job.is_held_here = True
         return claimed
 
     def _claim_from(
-        self, queue: str, limit: int, worker_id: int | None, now: datetime
+        self,
+        queue: str,
+        limit: int,
+        worker_id: int | None,
+        now: datetime,
+        but: Collection[tuple[str, str]],
     ) -> list[Job]:
         self._promote(queue, now)
         with transaction.atomic(using=self.using):
-            jobs = self._lock_best(queue, limit, now)
+            jobs = self._lock_best(queue, limit, now, but)
             if jobs:
                 self._mark_claimed(jobs, worker_id, now)
         return jobs
 
-    def _lock_best(self, queue: str, limit: int, now: datetime) -> list[Job]:
+    def _lock_best(
+        self, queue: str, limit: int, now: datetime, but: Collection[tuple[str, str]]
+    ) -> list[Job]:
         best = self.jobs.filter(queue_name=queue, state__in=WAITING, gate__isnull=True)
         best = best.due(as_stored(now)).order_by("-priority", "created")  # type: ignore[attr-defined]
+        for name, task in but:
+            best = best.exclude(name=name, next_task=task) if task else best.exclude(name=name)
         features = self.connection.features
         if features.has_select_for_update:
             skip = features.has_select_for_update_skip_locked

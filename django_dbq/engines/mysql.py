@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timezone
 
 from django.db import OperationalError
 
 from django_dbq.engines.base import Engine
+from django_dbq.engines.statements import leaving_out
 from django_dbq.models import Job
 
 TRANSIENT_ERRORS = {
@@ -41,15 +43,19 @@ class MySQLEngine(Engine):
             answer: datetime = cursor.fetchone()[0]
         return answer.replace(tzinfo=timezone.utc)
 
-    def _lock_best(self, queue: str, limit: int, now: datetime) -> list[Job]:
+    def _lock_best(
+        self, queue: str, limit: int, now: datetime, but: Collection[tuple[str, str]]
+    ) -> list[Job]:
+        others, names = leaving_out(but)
         # The index is named because statistics of a table that empties and fills mislead the
         # planner, and InnoDB locks every row that it looks at.
         statement = (
             f"SELECT {self.columns} FROM {self.table} FORCE INDEX (dbq_ready) "
-            f"WHERE {self.ready_in_queue} AND (run_after IS NULL OR run_after <= %s) "
-            f"ORDER BY {self.claim_order} LIMIT %s {self.lock_rows}"
+            f"WHERE {self.ready_in_queue.replace('%s', '%(queue)s')} "
+            f"AND (run_after IS NULL OR run_after <= %(now)s){others} "
+            f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
         )
-        parameters = [queue, self._as_parameter(now), limit]
+        parameters = {"queue": queue, "now": self._as_parameter(now), "limit": limit, **names}
         return list(Job.objects.using(self.using).raw(statement, parameters))
 
     def is_transient(self, error: OperationalError) -> bool:

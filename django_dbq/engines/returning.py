@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 from django_dbq.engines.base import Engine
+from django_dbq.engines.statements import leaving_out
 from django_dbq.models import Job
 from django_dbq.rules.states import State
 
@@ -18,20 +20,26 @@ class ReturningEngine(Engine):
     claim_template: str  # around {best}, {table}, {changes} and {columns}
 
     def _claim_from(
-        self, queue: str, limit: int, worker_id: int | None, now: datetime
+        self,
+        queue: str,
+        limit: int,
+        worker_id: int | None,
+        now: datetime,
+        but: Collection[tuple[str, str]],
     ) -> list[Job]:
         self._promote(queue, now)
+        others, names = leaving_out(but)
         parameters = {
+            **names,
             "queue": queue,
             "limit": limit,
             "worker_id": worker_id,
             "now": self._as_parameter(now),
         }
-        claimed = Job.objects.using(self.using).raw(self.claim_statement, parameters)
+        claimed = Job.objects.using(self.using).raw(self.claim_statement(others), parameters)
         return sorted(claimed, key=lambda job: (-job.priority, job.created))  # RETURNING has none
 
-    @property
-    def claim_statement(self) -> str:
+    def claim_statement(self, others: str = "") -> str:
         """Takes the queue, the limit, the worker and the time; returns the claimed rows."""
         ready = self.ready_in_queue.replace("%s", "%(queue)s")
         return self.claim_template.format(
@@ -39,7 +47,7 @@ class ReturningEngine(Engine):
             columns=self.columns,
             best=(
                 f"SELECT id AS best_id FROM {self.table} WHERE {ready} "
-                "AND (run_after IS NULL OR run_after <= %(now)s) "
+                f"AND (run_after IS NULL OR run_after <= %(now)s){others} "
                 f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
             ),
             changes=(

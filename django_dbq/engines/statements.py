@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -104,6 +104,19 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """The items, as they come, in lists of that size."""
     iterator = iter(items)
     return iter(lambda: list(islice(iterator, size)), [])
+
+
+def leaving_out(but: Collection[tuple[str, str]]) -> tuple[str, dict[str, str]]:
+    """The condition that a job is none of these names and tasks, and its named parameters."""
+    condition, parameters = "", {}
+    for number, (name, task) in enumerate(but):
+        parameters[f"name_{number}"] = name
+        about_task = ""
+        if task:
+            parameters[f"task_{number}"] = task
+            about_task = f" AND next_task = %(task_{number})s"
+        condition += f" AND NOT (name = %(name_{number})s{about_task})"
+    return condition, parameters
 
 
 def is_held_by(worker_id: int | None) -> str:

@@ -173,6 +173,11 @@ class Migration(migrations.Migration):
         ),
         AddNullableField(
             model_name="job",
+            name="cancel_reason",
+            field=models.TextField(null=True),
+        ),
+        AddNullableField(
+            model_name="job",
             name="killed_at",
             field=models.DateTimeField(
                 help_text="When its worker was killed because the task overran its timeout.",

@@ -13,7 +13,7 @@ from django.db import OperationalError, connections, models, router, transaction
 from django.utils import timezone
 
 from django_dbq import settings as dbq_settings
-from django_dbq.clock import aware_now
+from django_dbq.clock import as_stored, aware_now, monotonic
 from django_dbq.exceptions import InvalidJob, LeaseLost, WorkspaceNotJSON
 from django_dbq.models.attempt import Attempt
 from django_dbq.models.indexes import CreatedIndex, HeldIndex, ReadyIndex, ScheduledIndex
@@ -44,6 +44,7 @@ WRITTEN_BY_WORKERS = frozenset(
         "finished_at",
         "is_due",
         "cancel_requested_at",
+        "cancel_reason",
         "killed_at",
     }
 )
@@ -101,6 +102,28 @@ class JobQuerySet(models.QuerySet["Job"]):
             job.workspace = {} if job.workspace is None else job.workspace
             job.require_storable()
         return super().bulk_create(jobs, *args, **kwargs)
+
+    def cancel(self, reason: str = "") -> int:
+        """Call off these jobs: those that wait at once; workers of the others are asked to.
+
+        Returns how many jobs of both kinds there were; final ones are left alone. No hook runs.
+        """
+        moment = as_stored(aware_now())
+        jobs = self.order_by()
+        asked = {"cancel_requested_at": moment, "cancel_reason": reason}
+        held = jobs.filter(state__in=HELD, cancel_requested_at__isnull=True)
+
+        def cancel_waiting() -> int:
+            return jobs.filter(state__in=WAITING).update(
+                state=State.CANCELLED,
+                token=models.F("token") + 1,
+                finished_at=moment,
+                modified=moment,
+                **asked,
+            )
+
+        # Again in the end: a job may have been given back in between.
+        return cancel_waiting() + held.update(**asked) + cancel_waiting()
 
     def prunable(self, created_before: datetime) -> JobQuerySet:
         """Finished jobs of that age, and those of vanished workers that were asked to stop."""
@@ -178,6 +201,7 @@ class Job(models.Model):
     cancel_requested_at = models.DateTimeField(
         null=True, help_text="When somebody cancelled it while a worker held it."
     )
+    cancel_reason = models.TextField(null=True)  # noqa: DJ001 (NULL: it was not cancelled)
     killed_at = models.DateTimeField(
         null=True, help_text="When its worker was killed because the task overran its timeout."
     )
@@ -191,6 +215,8 @@ class Job(models.Model):
 
     # True on an instance that this process has claimed and not yet acknowledged.
     is_held_here = False
+
+    _looked_at = float("-inf")  # when `cancel_requested` last asked
 
     class Meta:
         ordering = ["-priority", "created"]
@@ -302,6 +328,30 @@ class Job(models.Model):
         if not is_readable(text):
             raise WorkspaceNotJSON(self.name, f"it is nested deeper than {DEEPEST_NESTING}")
         return text
+
+    # Calling it off
+
+    def cancel(self, reason: str = "") -> State:
+        """Call the job off: at once while it waits; while it runs, its task is asked to end.
+
+        Returns the state in which the job is now: CANCELLED, the one in which it runs, or the final
+        one that it had reached before. `Job.objects.filter(...).cancel()` does it to many.
+        """
+        row = type(self)._base_manager.using(self._state.db).filter(pk=self.pk)
+        row.cancel(reason)  # type: ignore[attr-defined]
+        self.refresh_from_db(fields=["state", "finished_at", "cancel_requested_at"])
+        return State(self.state)
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether the job was called off while its task runs; a long task looks now and then.
+
+        Asks the database at most once a second.
+        """
+        if self.cancel_requested_at is None and monotonic() - self._looked_at >= 1:
+            self._looked_at = monotonic()
+            self.refresh_from_db(fields=["cancel_requested_at"])
+        return self.cancel_requested_at is not None
 
     # 3.3's methods: the job's list of tasks, and its hooks
 

@@ -111,3 +111,14 @@ def parse(name: str, entry: Any) -> JobDeclaration:
         )
     given = {key: PARSERS[key](name, key, options[key]) for key in options}
     return JobDeclaration(name, **given)
+
+
+def is_known(name: str, task: str) -> bool:
+    """Whether the code here knows the job, and the task if one is given."""
+    try:
+        tasks = declaration_of(name).tasks
+        return not task or task in tasks
+    except JobNotDeclared:
+        return False
+    except InvalidDeclaration:
+        return True  # known, and wrong: its jobs fail and say so

@@ -176,8 +176,8 @@ class Snoozed(Outcome):
 
 
 @dataclass(frozen=True)
-class CalledOff(Failed):
-    """The task, or somebody outside, ended the job; the story keeps who and why."""
+class CalledOff(Outcome):
+    """The task, or somebody outside, ended the job: no failure, so that no story is kept."""
 
     transition = "call off"
 
@@ -196,4 +196,6 @@ class HandedBack(Outcome):
 
 @dataclass(frozen=True)
 class Declined(HandedBack):
-    """This worker's code does not know the job, or the task; a newer or older one may."""
+    """This worker's code does not know the job, or, if it is given, the task; another's may."""
+
+    task: str = ""

@@ -11,7 +11,8 @@ from django_dbq import clock
 from django_dbq.clock import DatabaseClock
 from django_dbq.engines import Engine
 from django_dbq.models import Job
-from django_dbq.rules.outcomes import Failed, Failure, Outcome
+from django_dbq.rules.outcomes import Failed, Failure, HandedBack, Outcome
+from django_dbq.rules.states import FINAL
 
 logger = logging.getLogger("django_dbq.worker")
 
@@ -23,7 +24,8 @@ class Acknowledger:
     """Takes outcomes from any thread; the loop's thread writes them."""
 
     def __init__(self, engine: Engine, database_clock: DatabaseClock, *, worker: str) -> None:
-        self.finished_jobs = 0  # COMPLETE or FAILED, and written
+        self.finished_jobs = 0  # COMPLETE, FAILED or CANCELLED, and written
+        self.lost_jobs = 0  # outcomes that came too late: others had the job by then
         self._engine = engine
         self._clock = database_clock
         self._worker = worker
@@ -55,9 +57,7 @@ class Acknowledger:
             # others along, nor the worker.
             for job, outcome in batch:
                 self._write_alone(job, outcome)
-        self.finished_jobs += sum(
-            outcome.transition in ("complete", "fail") for _, outcome in batch
-        )
+        self.finished_jobs += sum(outcome.state in FINAL for _, outcome in batch)
         self._unwritten = []
         return [job for job, _ in batch]
 
@@ -79,15 +79,31 @@ class Acknowledger:
         return False
 
     def _write(self, batch: list[tuple[Job, Outcome]]) -> None:
-        lost = self._engine.acknowledge(batch, now=self._clock.now(), worker=self._worker)
-        for job, outcome in batch:
+        now = self._clock.now()
+        for are_started in (False, True):
+            back = [
+                job
+                for job, outcome in batch
+                if isinstance(outcome, HandedBack) and outcome.is_started == are_started
+            ]
+            if back:
+                self._engine.hand_back(back, now=now, are_started=are_started)
+        due = [
+            (job, outcome)
+            for job, outcome in batch
+            if not outcome.is_written and not isinstance(outcome, HandedBack)
+        ]
+        lost = self._engine.acknowledge(due, now=now, worker=self._worker) if due else set()
+        self.lost_jobs += len(lost)
+        for job, outcome in due if lost else []:
             if job.pk in lost:
                 logger.warning(
                     'Job lost: name="%s" id=%s: it was deleted or given to another worker while it '
-                    "ran here; its outcome, %s, was not written.",
+                    "ran here; its outcome, %s, was not written. Lost by this worker so far: %d.",
                     job.name,
                     job.pk,
                     outcome.state.value,
+                    self.lost_jobs,
                 )
 
     def _write_alone(self, job: Job, outcome: Outcome) -> None:

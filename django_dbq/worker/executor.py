@@ -75,12 +75,12 @@ def perform(
     The success of an `atomic` task is written here, in the task's own transaction.
     """
     if job.cancel_requested_at:
-        return CalledOff()  # its story was told by who called it off
+        return CalledOff()
     try:
         job.declaration.place_of(job.next_task or job.declaration.tasks[0], job.task_index)
     except (JobNotDeclared, TaskNotDeclared) as error:
         _log(logging.WARNING, "Job id=%s is left to another worker: %s", job.pk, error)
-        return Declined()
+        return Declined(task=job.next_task if isinstance(error, TaskNotDeclared) else "")
     except InvalidDeclaration:
         pass  # told by the attempt
     return _Attempt(job, already_open, interruptible or nullcontext()).run()
@@ -209,7 +209,7 @@ class _Attempt:
         if isinstance(error, JobCancelled):
             return CalledOff(self._changes())
         if isinstance(error, Cancel):
-            return CalledOff(self._changes(), story=self._story(error))
+            return CalledOff({**self._changes(), "cancel_reason": str(error)})
         if isinstance(error, Snooze):
             return self._snoozed(error)
         self.error = error

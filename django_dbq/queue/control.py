@@ -1,0 +1,83 @@
+"""Call jobs off, and put finished ones back."""
+
+from __future__ import annotations
+
+from typing import Union
+from uuid import UUID
+
+from django.db import router
+from django.db.models import F
+
+from django_dbq.clock import as_stored, aware_now
+from django_dbq.exceptions import TaskNotDeclared, WrongState
+from django_dbq.models import Job
+from django_dbq.rules.states import FINAL, State
+
+JobOrId = Union[Job, UUID, str]
+
+
+def cancel(job: JobOrId, reason: str = "", *, using: str | None = None) -> State:
+    """Call a job off: at once while it waits; while it runs, its task is asked to end.
+
+    Returns the state in which the job is now: CANCELLED, or the one in which it runs, or the final
+    one that it had reached before. Raises Job.DoesNotExist.
+    """
+    return _row(job, using).cancel(reason)
+
+
+def rerun(job: JobOrId, *, from_task: str | int | None = None, using: str | None = None) -> Job:
+    """Put a COMPLETE, FAILED or CANCELLED job back, to run from `from_task` on; returns it.
+
+    `from_task` is a dotted path or a place in the job's list, counted from 0. Without it a COMPLETE
+    job starts from its first task and any other one from the task at which it ended. Attempts and
+    crashes are counted anew, the workspace stays, and so do the stories of failed attempts.
+
+    Raises:
+        WrongState: the job waits or runs; nothing was written.
+        TaskNotDeclared: the job has no such task; nothing was written.
+        Job.DoesNotExist: there is no such job.
+    """
+    row = _row(job, using)
+    task, place = _start_of(row, from_task)
+    alias = row._state.db or router.db_for_write(Job)
+    updated = (
+        Job.objects.using(alias)
+        .filter(pk=row.pk, state__in=FINAL)
+        .update(
+            state=State.READY,
+            next_task=task,
+            task_index=place,
+            run_after=None,
+            is_due=None,
+            attempts=0,
+            crashes=0,
+            worker_id=None,
+            token=F("token") + 1,
+            killed_at=None,
+            cancel_requested_at=None,
+            cancel_reason=None,
+            finished_at=None,
+            modified=as_stored(aware_now()),
+        )
+    )
+    row.refresh_from_db()
+    if not updated:
+        raise WrongState(row.pk, row.state, FINAL)
+    return row
+
+
+def _row(job: JobOrId, using: str | None) -> Job:
+    alias = using or (job._state.db if isinstance(job, Job) else None)
+    pk = job.pk if isinstance(job, Job) else job
+    return Job.objects.using(alias or router.db_for_write(Job)).get(pk=pk)
+
+
+def _start_of(job: Job, from_task: str | int | None) -> tuple[str, int]:
+    declaration = job.declaration
+    if from_task is None:
+        from_task = job.next_task or 0
+    if isinstance(from_task, int):
+        if not 0 <= from_task < len(declaration.tasks):
+            raise TaskNotDeclared(job.name, f"task {from_task}", declaration.tasks)
+        return declaration.tasks[from_task], from_task
+    return from_task, declaration.place_of(from_task, job.task_index)
