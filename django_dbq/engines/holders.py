@@ -32,6 +32,10 @@ class Holders(Statements):
                 state=State.STOPPING, modified=as_stored(now)
             )
 
+    def cancel_requests(self, worker_id: int) -> list[UUID]:
+        """The jobs in this worker's hands that somebody has called off."""
+        return self._ids(f"{self.held_by_worker} AND cancel_requested_at IS NOT NULL", [worker_id])
+
     def hand_back(self, jobs: Collection[Job], *, now: datetime, are_started: bool = False) -> int:
         """Give jobs back; it costs them no attempt, and they keep their place in the queue.
 

@@ -337,8 +337,7 @@ class Job(models.Model):
         Returns the state in which the job is now: CANCELLED, the one in which it runs, or the final
         one that it had reached before. `Job.objects.filter(...).cancel()` does it to many.
         """
-        row = type(self)._base_manager.using(self._state.db).filter(pk=self.pk)
-        row.cancel(reason)  # type: ignore[attr-defined]
+        JobQuerySet(type(self), using=self._state.db).filter(pk=self.pk).cancel(reason)
         self.refresh_from_db(fields=["state", "finished_at", "cancel_requested_at"])
         return State(self.state)
 
