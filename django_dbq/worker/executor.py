@@ -9,9 +9,10 @@ from collections.abc import Callable, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connections, router, transaction
+from django.db import Error, InterfaceError, OperationalError, connections, router, transaction
 
 from django_dbq import clock
 from django_dbq import settings as dbq_settings
@@ -130,10 +131,12 @@ class _Attempt:
         """The task and the record of its success are one transaction: both happen, or neither."""
         using, engine = self.using, engine_for(self.using)
         task_raised: BaseException | None = None
+        committed: list[bool] = []
         outside, self.already_open = self.already_open, self.already_open | {using}
         self.is_in_transaction = True
         try:
             with transaction.atomic(using=using):
+                transaction.on_commit(partial(committed.append, True), using=using)
                 try:
                     self._judge()
                     self._run_task()
@@ -147,6 +150,9 @@ class _Attempt:
                     raise LeaseLost(self.pk)
         except BaseException as error:
             self.already_open, self.is_in_transaction = outside, False
+            if committed:
+                _log(logging.ERROR, "Job id=%s: its on_commit raised.", self.pk, exc_info=error)
+                return replace(outcome, is_written=True)
             if task_raised is not None or not isinstance(error, UNDECIDED):
                 return self._after_error(task_raised or error)
             # Perhaps the commit has arrived: then the job is not held any more, and the fence keeps
@@ -211,15 +217,23 @@ class _Attempt:
         if isinstance(error, Cancel):
             return CalledOff({**self._changes(), "cancel_reason": str(error)})
         if isinstance(error, Snooze):
-            return self._snoozed(error)
+            return CalledOff(self._changes()) if self._is_called_off() else self._snoozed(error)
         self.error = error
         self.delay = self._delay_before_retry(error)
+        if self.delay is not None and self._is_called_off():
+            return CalledOff()
         self.job.state = State.FAILED if self.delay is None else State.READY
         self._log_failure(error)
         if self.delay is not None:
             self._forget_what_the_task_changed()
         self._run_hooks_after()
         return self._outcome()
+
+    def _is_called_off(self) -> bool:
+        """Whether somebody cancelled the job meanwhile, who need not wait until it is due again."""
+        with contextlib.suppress(Error, Job.DoesNotExist):
+            return self.job.cancel_requested
+        return False
 
     def _snoozed(self, snooze: Snooze) -> Outcome:
         try:
