@@ -207,7 +207,7 @@ class Snooze(DBQError):
     put into the workspace is kept.
     """
 
-    def __init__(self, for_: Duration | None = None, *, until: datetime | None = None) -> None:
+    def __init__(self, for_: Duration | None = None, until: datetime | None = None) -> None:
         if (for_ is None) == (until is None):
             raise TypeError("Snooze takes either a duration or until=…")
         super().__init__(for_, until)

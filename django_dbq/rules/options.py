@@ -74,7 +74,7 @@ def _flag(name: str, key: str, value: Any) -> bool:
 
 def _retry(name: str, key: str, value: Any) -> RetryPolicy | None:
     """A dict of a policy's keys; a number of attempts; or the path of a function that decides."""
-    if value is None:
+    if value is None or value == "":
         return None
     if isinstance(value, str):
         value = {"decide": value, "max_attempts": None}

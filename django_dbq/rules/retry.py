@@ -8,11 +8,10 @@ from datetime import timedelta
 from typing import Any, Union
 
 from django_dbq.exceptions import Retry
+from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.callables import class_at, function_at
 
 ErrorClass = Union[str, type[BaseException]]  # a class, or its dotted path
-
-LARGEST_EXPONENT = 30  # of 2: a job that is tried for years must not overflow
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,13 @@ class RetryPolicy:
         """How long to wait after that attempt, the first being 1."""
         if self.delays:
             return self.delays[min(attempt, len(self.delays)) - 1]
-        doubled = self.backoff * float(2 ** min(attempt - 1, LARGEST_EXPONENT))
-        ceiling = min(doubled, self.max_backoff)
+        ceiling = timedelta(
+            seconds=pause_after(
+                attempt,
+                first=self.backoff.total_seconds(),
+                longest=self.max_backoff.total_seconds(),
+            )
+        )
         return ceiling * random.random() if self.jitter else ceiling  # noqa: S311 (no secret)
 
     def covers(self, error: BaseException) -> bool:

@@ -13,11 +13,15 @@ from django.db import connections
 
 from django_dbq.engines import engine_for
 from django_dbq.models import Job
+from django_dbq.rules.deaths import Death
 from django_dbq.rules.outcomes import Failure
 
 NOW = datetime(2031, 5, 4, 12, 0, tzinfo=timezone.utc)
 
 PATIENCE_SECONDS = 30
+
+# Of a worker that nothing can be blamed on: no job is charged, and no story kept.
+DEATH = Death("host:7", "it was made to end", is_crash=False)
 
 
 @pytest.fixture(params=["the engine of this database", "the portable engine"])

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.outcomes import Advanced, Completed, Failed, Requeued
 from django_dbq.rules.states import FINAL, HELD, WAITING, State
-from tests.engines.conftest import NOW, ids, row, story, values
+from tests.engines.conftest import DEATH, NOW, ids, row, story, values
 
 LATER = NOW + timedelta(seconds=5)
 
@@ -194,7 +194,7 @@ def test_an_outcome_with_another_token_than_the_row_s_changes_nothing(engine, he
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_worker_whose_job_was_rescued_changes_nothing_and_learns_it(engine, held, kind):
     job = held()
-    engine.rescue(1, now=NOW)
+    engine.rescue(1, DEATH, now=NOW)
     before = values(job)
 
     assert engine.acknowledge([(job, outcomes(job)[kind])], now=LATER) == {job.pk}
@@ -207,7 +207,7 @@ def test_a_worker_whose_job_another_one_runs_changes_nothing_and_learns_it(
     engine, held, claim, kind
 ):
     job = held()
-    engine.rescue(1, now=NOW)
+    engine.rescue(1, DEATH, now=NOW)
     (theirs,) = claim(worker_id=2)
     before = values(job)
 

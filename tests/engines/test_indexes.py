@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django_dbq.engines import engine_for
 from django_dbq.models import Job
 from django_dbq.rules.states import State
-from tests.engines.conftest import NOW
+from tests.engines.conftest import DEATH, NOW
 
 DEAD_WORKER = 7
 CROWD_OF_EACH_KIND = 1_500
@@ -30,7 +30,7 @@ VERBS = {
     "claim of jobs that have just fallen due": lambda engine: engine.claim(
         ["due"], limit=10, worker_id=1, now=NOW
     ),
-    "rescue": lambda engine: engine.rescue(DEAD_WORKER, now=NOW),
+    "rescue": lambda engine: engine.rescue(DEAD_WORKER, DEATH, now=NOW),
     "hand back what is held unknown": lambda engine: engine.hand_back_unknown(
         DEAD_WORKER, known=set(), now=NOW
     ),

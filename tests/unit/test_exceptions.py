@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import pickle
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from django_dbq import exceptions
 from django_dbq.exceptions import (
+    Cancel,
     DatabaseNotReady,
     DBQError,
+    Fail,
     InvalidDeclaration,
     InvalidJob,
     InvalidOption,
+    JobCancelled,
+    JobInterrupted,
+    JobInterruption,
     JobNotDeclared,
+    JobTimeout,
     LeaseLost,
+    PoisonJob,
+    Retry,
+    Snooze,
     TaskNotDeclared,
     TaskNotFound,
     TransactionLeftOpen,
     UnknownJobOption,
+    WorkerDied,
     WorkspaceNotJSON,
+    WrongState,
 )
 
 EXAMPLES = [
@@ -34,9 +46,26 @@ EXAMPLES = [
     LeaseLost("c0ffee"),
     InvalidOption("threads", -1, "a number of threads from 1 up"),
     DatabaseNotReady("default", "it is down.", hint="Start it."),
+    WrongState("c0ffee", "PROCESSING", ["COMPLETE", "FAILED"]),
+    WorkerDied("It was killed by signal 9."),
+    PoisonJob(3, ["one:7", "two:8"]),
 ]
 
-# What code written for 3.3 catches.
+# What a task raises to say how its job goes on.
+STEERING = [
+    Retry(),
+    Retry("no ink"),
+    Retry("no ink", after=timedelta(minutes=5)),
+    Snooze(60),
+    Snooze(for_=timedelta(days=1)),
+    Snooze(until=datetime(2031, 5, 4, tzinfo=timezone.utc)),
+    Cancel("the customer left"),
+    Fail("no such customer"),
+]
+
+INTERRUPTIONS = [JobTimeout(), JobCancelled(), JobInterrupted()]
+
+# What code written for 3.3 catches, or anybody who expects Python's own kinds.
 OLD_NAMES = {
     JobNotDeclared: KeyError,
     TaskNotDeclared: ValueError,
@@ -44,6 +73,7 @@ OLD_NAMES = {
     InvalidJob: ValueError,
     InvalidOption: ValueError,
     WorkspaceNotJSON: TypeError,
+    WrongState: ValueError,
 }
 
 
@@ -53,10 +83,10 @@ def kinds():
 
 
 def test_every_error_has_an_example_here():
-    assert {type(example) for example in EXAMPLES} == kinds()
+    assert {type(example) for example in [*EXAMPLES, *STEERING]} == kinds()
 
 
-@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [*EXAMPLES, *STEERING], ids=lambda error: type(error).__name__)
 def test_every_error_is_a_dbq_error(error):
     assert isinstance(error, DBQError)
 
@@ -68,7 +98,7 @@ def test_the_message_of_an_error_has_all_its_facts_in_it(error):
             assert str(word) in str(error)
 
 
-@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [*EXAMPLES, *STEERING, *INTERRUPTIONS], ids=repr)
 def test_an_error_survives_the_way_to_another_process(error):
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own pickle)
 
@@ -84,3 +114,30 @@ def test_who_catches_what_3_3_raised_catches_ours(kind, old):
 
 def test_a_project_that_declares_nothing_is_told_so():
     assert str(JobNotDeclared("mail")).endswith("It declares: nothing.")
+
+
+def test_poison_without_names_says_so():
+    assert "their names are not known" in str(PoisonJob(3, []))
+
+
+@pytest.mark.parametrize("error", [Retry, Cancel, Fail])
+def test_what_steers_a_job_tells_its_reason_or_what_it_means(error):
+    assert str(error("no ink")) == error("no ink").reason == "no ink"
+    assert str(error())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"for_": 5, "until": datetime(2031, 5, 4, tzinfo=timezone.utc)}],
+    ids=["neither", "both"],
+)
+def test_a_snooze_takes_a_duration_or_a_moment(arguments):
+    with pytest.raises(TypeError, match="either"):
+        Snooze(**arguments)
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS, ids=repr)
+def test_an_interruption_passes_through_except_exception_and_says_what_it_is(error):
+    assert isinstance(error, JobInterruption)
+    assert not isinstance(error, Exception)
+    assert str(error)

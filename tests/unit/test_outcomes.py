@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,15 +13,21 @@ from django_dbq.rules.outcomes import (
     LONGEST_MESSAGE,
     LONGEST_TRACEBACK,
     Advanced,
+    CalledOff,
     Completed,
+    Declined,
     Failed,
     Failure,
+    HandedBack,
     Outcome,
     Requeued,
+    Retried,
+    Snoozed,
     storable,
 )
 from django_dbq.rules.states import FINAL, TRANSITIONS, State
 
+NOW = datetime(2031, 5, 4, 12, 0, tzinfo=timezone.utc)
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # with NUL characters, with surrogates
 
 
@@ -59,39 +67,75 @@ def outcomes():
 @pytest.mark.parametrize("outcome", outcomes())
 def test_every_outcome_is_a_transition_of_the_table(outcome):
     assert outcome.transition in TRANSITIONS
-    assert outcome().values()["state"] == TRANSITIONS[outcome.transition].target
+    assert outcome().values(NOW)["state"] == TRANSITIONS[outcome.transition].target
 
 
 @pytest.mark.parametrize("outcome", outcomes())
 def test_what_a_task_changed_is_set_whatever_became_of_it(outcome):
-    values = outcome({"workspace": {"a": 1}, "priority": 5}).values()
+    values = outcome({"workspace": {"a": 1}, "priority": 5}).values(NOW)
 
     assert values["workspace"] == {"a": 1}
     assert values["priority"] == 5
 
 
-def test_only_a_failed_attempt_has_a_story():
+@pytest.mark.parametrize("outcome", [Failed, Requeued, Retried])
+def test_a_failed_attempt_has_a_story(outcome):
     story = story_of(ValueError("x"))
 
-    assert Failed(story=story).failure is Requeued(story=story).failure is story
-    assert Completed().failure is None
-    assert Advanced().failure is None
+    assert outcome(story=story).failure is story
+
+
+@pytest.mark.parametrize("outcome", [Completed, Advanced, Snoozed, CalledOff, HandedBack, Declined])
+def test_what_is_no_failed_attempt_has_none(outcome):
+    assert outcome().failure is None
 
 
 def test_a_completed_job_has_no_next_task():
-    assert Completed().values()["next_task"] == ""
+    assert Completed().values(NOW)["next_task"] == ""
     assert Completed().state in FINAL
 
 
 def test_the_next_task_begins_with_no_attempts():
-    values = Advanced(next_task="app.b", task_index=1).values()
+    values = Advanced(next_task="app.b", task_index=1).values(NOW)
 
     assert values == {
         "state": State.READY,
         "next_task": "app.b",
         "task_index": 1,
         "attempts": 0,
+        "crashes": 0,
     }
+
+
+DURATIONS = st.timedeltas(timedelta(0), timedelta(days=1_000))
+
+
+@given(DURATIONS)
+def test_a_retried_job_waits_from_the_database_s_time_on_and_keeps_its_attempts(after):
+    values = Retried(after=after).values(NOW)
+
+    assert values["run_after"] == NOW + after
+    assert values.keys() == {"state", "run_after"}
+
+
+def test_a_hook_that_sets_run_after_knows_better_than_the_policy():
+    hooks_choice = NOW + timedelta(days=1)
+    outcome = Retried({"run_after": hooks_choice}, after=timedelta(seconds=5))
+
+    assert outcome.values(NOW)["run_after"] == hooks_choice
+
+
+@given(DURATIONS, st.integers(0, 100))
+def test_a_snoozed_job_waits_and_its_attempt_is_given_back(after, attempts):
+    for outcome in (
+        Snoozed(attempts=attempts, after=after),
+        Snoozed(attempts=attempts, until=NOW + after),
+    ):
+        assert outcome.values(NOW) == {
+            "state": State.READY,
+            "run_after": NOW + after,
+            "attempts": attempts,
+        }
 
 
 @given(ANY_TEXT)

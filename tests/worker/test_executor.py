@@ -12,13 +12,17 @@ from django.db import DatabaseError, connection, connections, transaction
 
 from django_dbq.exceptions import LeaseLost, TransactionLeftOpen, WorkspaceNotJSON
 from django_dbq.models import Attempt, Job
-from django_dbq.rules.outcomes import Advanced, Completed, Requeued
+from django_dbq.rules.deaths import Death
+from django_dbq.rules.outcomes import Advanced, Completed, Declined, Requeued
 from django_dbq.rules.states import State
 from django_dbq.worker import executor
 from django_dbq.worker.connections import open_transactions
 from tests.worker.conftest import now, row
 
 pytestmark = pytest.mark.django_db
+
+# Of a worker that nothing can be blamed on.
+DEATH = Death("host:7", "it was made to end", is_crash=False)
 
 
 def perform(job):
@@ -174,14 +178,15 @@ def test_a_task_that_is_not_there_is_failed_with_the_reason(settings, run):
     assert "tests.worker.functions.gone" in Attempt.objects.get().message
 
 
-def test_a_job_that_is_not_declared_any_more_is_failed_with_the_reason(declare, settings, claimed):
+def test_a_job_that_this_code_does_not_know_is_left_to_another_worker(
+    declare, settings, claimed, caplog
+):
     declare(nothing)
     job = claimed()
     settings.JOBS = {}
-    outcome = perform(job)
 
-    assert outcome.transition == "fail"
-    assert "declares no job named 'job'" in outcome.failure.message
+    assert perform(job) == Declined()
+    assert "declares no job named 'job'" in caplog.text
 
 
 @pytest.mark.parametrize("jobs", [None, [], {"job": {"tasks": []}}, {"job": {"taks": ["a.b"]}}])
@@ -197,16 +202,17 @@ def test_a_job_whose_declaration_is_broken_is_failed_with_the_reason(
     assert "settings.JOBS" in outcome.failure.message
 
 
-def test_a_task_that_the_list_has_lost_is_failed_and_nothing_of_the_row_is_imported(
-    declare, settings, claimed
+def test_a_task_that_the_list_does_not_have_is_left_to_another_worker_and_not_imported(
+    declare, claimed, tmp_path, monkeypatch
 ):
+    (tmp_path / "dropped_by_a_row.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
     declare(nothing)
     job = claimed()
-    job.next_task = "os.getpid"
-    outcome = perform(job)
+    job.next_task = "dropped_by_a_row.task"
 
-    assert outcome.transition == "fail"
-    assert "TaskNotDeclared" in outcome.failure.exception
+    assert perform(job) == Declined(task="dropped_by_a_row.task")
+    assert "dropped_by_a_row" not in sys.modules
 
 
 def test_a_workspace_that_is_no_dict_is_the_task_s_business(declare, claimed, engine):
@@ -504,7 +510,7 @@ def test_a_task_that_saves_a_job_that_it_has_lost_changes_nothing_and_learns_it(
     declare, claimed, engine, transactional_db
 ):
     def lose_and_save(job):
-        engine.rescue(1, now=now())
+        engine.rescue(1, DEATH, now=now())
         (theirs,) = engine.claim(["default"], limit=1, worker_id=2, now=now())
         theirs.workspace = {"by": "the new owner"}
         theirs.save()
@@ -619,7 +625,7 @@ def test_an_async_function_is_refused_rather_than_complete_without_having_run(de
 
 def test_a_task_that_refreshes_a_lost_job_does_not_take_over_the_fence(claimed, declare, engine):
     def lose_and_refresh(job):
-        engine.rescue(1, now=now())
+        engine.rescue(1, DEATH, now=now())
         engine.claim(["default"], limit=1, worker_id=2, now=now())
         job.refresh_from_db()
 
