@@ -28,7 +28,9 @@ def aware_now() -> datetime:
 
 def as_stored(moment: datetime) -> datetime:
     """`moment` in the form that Django's DateTimeField takes: naive local time without USE_TZ."""
-    return moment if settings.USE_TZ else django_timezone.make_naive(moment)
+    if settings.USE_TZ or django_timezone.is_naive(moment):
+        return moment
+    return django_timezone.make_naive(moment)
 
 
 class DatabaseClock:

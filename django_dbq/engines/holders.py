@@ -11,10 +11,10 @@ from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from django_dbq.clock import as_stored
-from django_dbq.engines.statements import Statements, ids_by_token
+from django_dbq.engines.sessions import Sessions
+from django_dbq.engines.statements import ids_by_token
 from django_dbq.exceptions import JobTimeout, WorkerDied
 from django_dbq.models import Attempt, Job, WorkerProcess
-from django_dbq.models.worker import WorkerQuerySet
 from django_dbq.rules.deaths import Death, Verdict
 from django_dbq.rules.outcomes import path_of
 from django_dbq.rules.states import HELD, State
@@ -22,13 +22,14 @@ from django_dbq.rules.states import HELD, State
 RESCUED_AT_ONCE = 500
 
 
-class Holders(Statements):
+class Holders(Sessions):
     """The verbs about jobs in somebody's hands, but for writing down what became of them."""
 
     def mark_stopping(self, jobs: Collection[Job], *, now: datetime) -> None:
         """Show on running jobs that their worker has been asked to exit."""
         for token, ids in ids_by_token(jobs).items():
-            self.jobs.filter(pk__in=ids, token=token, state=State.PROCESSING).update(
+            held = self.jobs.filter(pk__in=ids, token=token, worker_id=_holder_of(jobs))
+            held.filter(state=State.PROCESSING).update(
                 state=State.STOPPING, modified=as_stored(now)
             )
 
@@ -47,7 +48,9 @@ class Holders(Statements):
         with transaction.atomic(using=self.using):
             return sum(
                 self._release(
-                    self.jobs.filter(pk__in=ids, token=token), now, may_be_new=not are_started
+                    self.jobs.filter(pk__in=ids, token=token, worker_id=_holder_of(jobs)),
+                    now,
+                    may_be_new=not are_started,
                 )
                 for token, ids in ids_by_token(jobs).items()
             )
@@ -66,7 +69,9 @@ class Holders(Statements):
         attempts_given_back: int = 1,
         **changes: Any,
     ) -> int:
-        untouched = Q(attempts=1, task_index=0, crashes=0) if may_be_new else Q(pk=None)
+        # `started_at` is the time of the first claim, `modified` that of the last one.
+        first_claim = Q(attempts=1, task_index=0, crashes=0, started_at=F("modified"))
+        untouched = first_claim if may_be_new else Q(pk=None)
         return jobs.filter(state__in=HELD).update(
             # Before `attempts`: MySQL computes later columns from those already set.
             state=Case(
@@ -83,10 +88,6 @@ class Holders(Statements):
         )
 
     # Who is alive
-
-    @property
-    def _workers(self) -> WorkerQuerySet:
-        return WorkerProcess.objects.using(self.using)
 
     def register(
         self,
@@ -131,11 +132,10 @@ class Holders(Statements):
 
         One that was frozen just as it claimed: others buried it, and then the claim arrived.
         """
-        workers = self.connection.ops.quote_name(WorkerProcess._meta.db_table)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT DISTINCT worker_id FROM {self.table} WHERE {self.held_by_somebody} "
-                f"AND worker_id NOT IN (SELECT id FROM {workers})"
+                f"AND worker_id NOT IN (SELECT id FROM {self._workers_table})"
             )
             return [row[0] for row in cursor.fetchall()]
 
@@ -173,6 +173,8 @@ class Holders(Statements):
                 rows = self.jobs.filter(pk__in=[job.pk for job in alike], worker_id=worker_id)
                 if verdict is Verdict.HAND_BACK:
                     released += self._release(rows, now)
+                elif verdict is Verdict.INTERRUPTED:
+                    released += self._release(rows, now, may_be_new=False)
                 elif verdict is Verdict.CRASH:
                     released += self._release(rows, now, may_be_new=False, crashes=F("crashes") + 1)
                     self._tell(alike, death, WorkerDied, now)
@@ -210,3 +212,8 @@ class Holders(Statements):
         """Give back jobs without an owner, on a person's word that nobody runs them."""
         orphans = self.jobs.filter(pk__in=ids, worker_id__isnull=True)
         return self._release(orphans, now, may_be_new=False, attempts_given_back=0)
+
+
+def _holder_of(jobs: Collection[Job]) -> int | None:
+    """The worker that claimed these jobs: a caller writes of its own jobs only."""
+    return next(iter(jobs)).worker_id

@@ -274,7 +274,7 @@ class Job(models.Model):
         """Django's hook around the UPDATE of a save; in a worker's hands it is fenced."""
         if not self.is_held_here:
             return super()._do_update(base_qs, *args)
-        fenced = base_qs.filter(token=self.token, state__in=HELD)
+        fenced = base_qs.filter(token=self.token, worker_id=self.worker_id, state__in=HELD)
         updated = super()._do_update(fenced, *args)
         if not updated:
             raise LeaseLost(self.pk)

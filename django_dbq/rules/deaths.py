@@ -13,7 +13,8 @@ from django_dbq.rules.states import State
 class Verdict(Enum):
     """What is done with a job of a dead worker."""
 
-    HAND_BACK = "hand back"  # it is innocent: this costs it nothing
+    HAND_BACK = "hand back"  # it had not started: this costs it nothing
+    INTERRUPTED = "interrupted"  # it ran, and is innocent
     CRASH = "crash"  # its task ran when the worker died, and may be why
     OVERRAN = "overran"  # the worker was killed because this task would not end
 
@@ -47,6 +48,8 @@ class Death:
         """
         if job_id in self.overran:
             return Verdict.OVERRAN
-        if self.is_crash and job_id in running and state == State.PROCESSING:
-            return Verdict.CRASH
-        return Verdict.HAND_BACK
+        if state == State.STOPPING:
+            return Verdict.INTERRUPTED
+        if job_id not in running:
+            return Verdict.HAND_BACK
+        return Verdict.CRASH if self.is_crash else Verdict.INTERRUPTED

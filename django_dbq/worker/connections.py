@@ -45,6 +45,12 @@ def open_transactions() -> set[str]:
     }
 
 
+def is_usable(alias: str) -> bool:
+    """Whether this thread's connection is there and answers."""
+    connection = connections[alias]
+    return connection.connection is not None and bool(connection.is_usable())
+
+
 def roll_back_all_but(expected: Set[str]) -> None:
     """Roll back what a task or hook has left open; raises TransactionLeftOpen if there was any."""
     left_open = sorted(open_transactions() - expected)

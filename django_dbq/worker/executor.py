@@ -8,10 +8,11 @@ import logging
 from collections.abc import Callable, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, connections, router, transaction
 
 from django_dbq import clock
@@ -52,14 +53,12 @@ from django_dbq.rules.outcomes import (
 )
 from django_dbq.rules.retry import as_duration, delay_before_retry
 from django_dbq.rules.states import State
-from django_dbq.worker.connections import roll_back_all_but
+from django_dbq.worker.connections import is_usable, roll_back_all_but
 
 logger = logging.getLogger("django_dbq.worker")
 
 # What a task or hook may set on its job, besides the workspace, and find saved afterwards.
 SAVED_WITH_THE_OUTCOME = ("name", "queue_name", "priority", "run_after")
-
-UNDECIDED = (OperationalError, InterfaceError, LeaseLost)  # of a commit: whether it came is unknown
 
 
 def perform(
@@ -150,16 +149,27 @@ class _Attempt:
                     raise LeaseLost(self.pk)
         except BaseException as error:
             self.already_open, self.is_in_transaction = outside, False
+            self.job.is_held_here = True  # the outcome was rolled back
             if committed:
                 _log(logging.ERROR, "Job id=%s: its on_commit raised.", self.pk, exc_info=error)
                 return replace(outcome, is_written=True)
-            if task_raised is not None or not isinstance(error, UNDECIDED):
+            if task_raised is not None or not self._is_undecided(error):
                 return self._after_error(task_raised or error)
             # Perhaps the commit has arrived: then the job is not held any more, and the fence keeps
             # it from being given back.
             _log(logging.WARNING, "Job id=%s: not committed, it goes back: %s", self.pk, error)
             return HandedBack(is_started=True)
         return replace(outcome, is_written=True)
+
+    def _is_undecided(self, error: BaseException) -> bool:
+        """Whether a transaction that failed in the end may have arrived all the same, or may arrive
+        when it is tried again; a value that the database refuses never will.
+        """
+        if isinstance(error, (LeaseLost, InterfaceError)):
+            return True
+        if not isinstance(error, OperationalError):
+            return False
+        return engine_for(self.using).is_transient(error) or not is_usable(self.using)
 
     @property
     def _is_atomic(self) -> bool:
@@ -210,14 +220,8 @@ class _Attempt:
         self.duration = timedelta(seconds=clock.monotonic() - self.started_monotonic)
         self.job.pk = self.pk
         self.job.next_task, self.job.task_index = self.place_before
-        if isinstance(error, JobInterrupted):
-            return HandedBack(is_started=True)
-        if isinstance(error, JobCancelled):
-            return CalledOff(self._changes())
-        if isinstance(error, Cancel):
-            return CalledOff({**self._changes(), "cancel_reason": str(error)})
-        if isinstance(error, Snooze):
-            return CalledOff(self._changes()) if self._is_called_off() else self._snoozed(error)
+        if isinstance(error, (JobInterrupted, JobCancelled, Cancel, Snooze)):
+            return self._after_no_failure(error)
         self.error = error
         self.delay = self._delay_before_retry(error)
         if self.delay is not None and self._is_called_off():
@@ -229,28 +233,37 @@ class _Attempt:
         self._run_hooks_after()
         return self._outcome()
 
+    def _after_no_failure(self, error: BaseException) -> Outcome:
+        """The task ended early, and that is no failure of its."""
+        if isinstance(error, Snooze):
+            try:
+                after, due = _pause_of(error)
+            except ValueError as refusal:
+                return self._after_error(InvalidJob("Snooze", str(refusal)))
+        self._run_hooks_after()
+        if isinstance(error, JobInterrupted):
+            return HandedBack(is_started=True)
+        changes = self._changes()
+        if isinstance(error, Cancel):
+            return CalledOff({**changes, "cancel_reason": str(error)})
+        if isinstance(error, JobCancelled) or self._is_called_off():
+            return CalledOff(changes)
+        return Snoozed(changes, attempts=self.job.attempts - 1, after=after, until=due)
+
     def _is_called_off(self) -> bool:
         """Whether somebody cancelled the job meanwhile, who need not wait until it is due again."""
         with contextlib.suppress(Error, Job.DoesNotExist):
             return self.job.cancel_requested
         return False
 
-    def _snoozed(self, snooze: Snooze) -> Outcome:
-        try:
-            after = None if snooze.for_ is None else as_duration(snooze.for_)
-            if snooze.until is not None and snooze.until.tzinfo is None:
-                raise ValueError(f"{snooze.until!r} has no time zone")
-        except ValueError as error:
-            return self._after_error(InvalidJob("Snooze", str(error)))
-        return Snoozed(
-            self._changes(), attempts=self.job.attempts - 1, after=after, until=snooze.until
-        )
-
     def _delay_before_retry(self, error: BaseException) -> timedelta | None:
         if isinstance(error, (Fail, PoisonJob)):
             return None
         try:
             policy = self.job.declaration.retry
+        except (JobNotDeclared, InvalidDeclaration):
+            return None  # which is what has failed
+        try:
             return delay_before_retry(policy, self.job, error, self.job.attempts)
         except BaseException:
             _log(logging.ERROR, "Job id=%s: its `retry` raised.", self.pk, exc_info=True)
@@ -368,6 +381,17 @@ class _Attempt:
             clock.monotonic() - self.started_monotonic,
             outcome.state.value,
         )
+
+
+def _pause_of(snooze: Snooze) -> tuple[timedelta | None, datetime | None]:
+    """For how long, or until when; raises ValueError when it is no time."""
+    if snooze.until is None:
+        return as_duration(snooze.for_), None
+    if not isinstance(snooze.until, datetime):
+        raise ValueError(f"{snooze.until!r} is no datetime.")
+    if settings.USE_TZ and snooze.until.tzinfo is None:
+        raise ValueError(f"{snooze.until!r} has no time zone.")
+    return None, snooze.until
 
 
 def _as_json(job: Job) -> str | None:
