@@ -8,13 +8,15 @@ import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
-from django.db import connections
+from django.db import Error, connections
 
 from django_dbq import clock
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import Failed, Failure, Outcome
 from django_dbq.rules.prefetch import Pace
 from django_dbq.worker.connections import TaskConnections
+from django_dbq.worker.ledger import Ledger
+from django_dbq.worker.runs import Run, ThreadRun
 
 logger = logging.getLogger("django_dbq.worker")
 
@@ -26,22 +28,26 @@ class ThreadPool:
         self,
         *,
         threads: int,
-        perform: Callable[[Job], Outcome],
+        perform: Callable[..., Outcome],
         finished: Callable[[Job, Outcome], None],
+        ledger: Ledger | None = None,
     ) -> None:
         self.threads = threads
+        self.ledger = ledger or Ledger(threads)
         self.pace = Pace()
         self.moved_at = clock.monotonic()  # when a job was last submitted or started
         self._perform = perform
         self._finished = finished
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
-        self._running: dict[int, Job] = {}
+        self._runs: dict[int, Run] = {}  # by the number of the thread
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> ThreadPool:
         for number in range(self.threads):
             # Daemons: a process that must go does not wait for a task that never ends.
-            thread = threading.Thread(target=self._work, name=f"dbq-{number}", daemon=True)
+            thread = threading.Thread(
+                target=self._work, args=(number,), name=f"dbq-{number}", daemon=True
+            )
             thread.start()
             self._threads.append(thread)
         return self
@@ -66,9 +72,14 @@ class ThreadPool:
         return self._queue.qsize()
 
     @property
+    def runs(self) -> list[Run]:
+        """The runs that are under way, for whoever must end them."""
+        return list(self._runs.values())
+
+    @property
     def running(self) -> list[Job]:
         """The jobs whose tasks run now."""
-        return list(self._running.values())
+        return [run.job for run in self.runs]
 
     def take_back(self) -> list[Job]:
         """The jobs that no thread has started, which now none will."""
@@ -81,27 +92,34 @@ class ThreadPool:
             if job is not None:
                 taken.append(job)
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         mine = TaskConnections()
-        me = threading.get_ident()
         try:
             for job in iter(self._queue.get, None):
-                self._running[me] = job
-                self.moved_at = started = clock.monotonic()
-                outcome = self._outcome(job, mine)
-                self.pace.note(clock.monotonic() - started)
+                run = self._runs[number] = ThreadRun(job, self.ledger, number)
+                self.moved_at = run.started_at
+                outcome = self._outcome(run, number, mine)
+                self.pace.note(clock.monotonic() - run.started_at)
                 if outcome.failure:
                     mine.refresh_soon()
                 # Handed over before it stops counting as running: at no moment is it nowhere.
                 self._finished(job, outcome)
-                del self._running[me]
+                del self._runs[number]
         finally:
             connections.close_all()
 
-    def _outcome(self, job: Job, mine: TaskConnections) -> Outcome:
+    def _outcome(self, run: ThreadRun, number: int, mine: TaskConnections) -> Outcome:
+        job = run.job
         try:
             mine.refresh()
-            return self._perform(job)
+            self.ledger.start(number, job.pk)
+            try:
+                return self._perform(job, interruptible=run)
+            finally:
+                self.ledger.end(number)
+                if run.interrupted_by:  # perhaps in the middle of a query
+                    with contextlib.suppress(Error):
+                        connections.close_all()
         except BaseException as error:
             # perform() is not supposed to raise. If it does, one job pays for it: without its
             # thread the worker would hold all that are in flight, and do nothing, for ever.

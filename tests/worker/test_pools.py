@@ -21,7 +21,7 @@ class Work:
     def __init__(self):
         self.begun, self.finished, self.may_go_on = [], [], threading.Event()
 
-    def perform(self, job):
+    def perform(self, job, interruptible):
         self.begun.append(job)
         assert self.may_go_on.wait(PATIENCE_SECONDS)
         return Completed()
@@ -111,7 +111,7 @@ def test_a_finished_job_is_handed_over_before_it_stops_counting_as_running():
     def finished(job, outcome):
         seen.append(job in pool.running)
 
-    pool = ThreadPool(threads=1, perform=lambda job: Completed(), finished=finished)
+    pool = ThreadPool(threads=1, perform=lambda job, interruptible: Completed(), finished=finished)
     with pool:
         pool.submit(jobs(3))
 
@@ -133,7 +133,7 @@ def test_the_pool_learns_how_long_jobs_take(work):
 def test_threads_close_their_connections_when_they_end():
     opened = []
 
-    def perform(job):
+    def perform(job, interruptible):
         Job.objects.exists()
         opened.append(connection.connection)
         connection.inc_thread_sharing()  # so that the test may look at it
@@ -149,7 +149,7 @@ def test_threads_close_their_connections_when_they_end():
 def test_a_thread_survives_a_job_that_cannot_even_be_run(work):
     """Were it to die, the worker would wait for the jobs that it had claimed for ever."""
 
-    def perform(job):
+    def perform(job, interruptible):
         if job.name == "0":
             raise SystemExit("a fault of ours")
         return Completed()
