@@ -12,7 +12,6 @@ from django_dbq.exceptions import (
     TaskNotDeclared,
     UnknownJobOption,
 )
-from django_dbq.rules.options import LONGEST_PATH
 from django_dbq.rules.declarations import (
     HOOK_KEYS,
     KNOWN_OPTIONS,
@@ -21,6 +20,7 @@ from django_dbq.rules.declarations import (
     declared_jobs,
     parse,
 )
+from django_dbq.rules.options import LONGEST_PATH
 
 # Few different ones, so that lists often have the same task twice.
 TASK_LISTS = st.lists(st.sampled_from(["app.a", "app.b", "app.c"]), min_size=1, max_size=8)

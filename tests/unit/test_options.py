@@ -1,0 +1,226 @@
+"""Each key of a job: what it may hold, and what is made of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from django_dbq.exceptions import InvalidDeclaration, UnknownJobOption
+from django_dbq.rules.declarations import KNOWN_OPTIONS, JobDeclaration, parse
+from django_dbq.rules.options import PARSERS, RETRY_KEYS
+from django_dbq.rules.retry import RetryPolicy
+
+TASKS = ("app.a",)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.timedeltas(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(RETRY_KEYS), inner),
+    max_leaves=6,
+)
+
+
+def parsed(key, value):
+    return getattr(parse("job", {"tasks": TASKS, key: value}), key)
+
+
+def complaint(key, value):
+    with pytest.raises(InvalidDeclaration) as raised:
+        parse("job", {"tasks": TASKS, key: value})
+    assert "settings.JOBS['job']" in raised.value.found
+    return raised.value
+
+
+def test_every_key_has_a_parser():
+    assert set(PARSERS) == set(KNOWN_OPTIONS)
+
+
+@pytest.mark.parametrize("key", [key for key in KNOWN_OPTIONS if key != "tasks"])
+@given(value=ANYTHING)
+def test_whatever_a_key_holds_is_parsed_or_told_and_nothing_else(key, value):
+    try:
+        parsed(key, value)
+        told = None
+    except InvalidDeclaration as error:
+        told = error
+
+    assert told is None or ("settings.JOBS['job']" in told.found and told.hint)
+
+
+def test_what_is_not_declared_does_not_happen():
+    """A job of 3.3 goes as in 3.3."""
+    declared = parse("job", TASKS)
+
+    assert declared == JobDeclaration("job", TASKS)
+    assert (declared.retry, declared.retry_hook, declared.timeout) == (None, None, None)
+    assert (declared.isolation, declared.atomic) == ("thread", False)
+
+
+# ── retry ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_no_retry_is_none(value):
+    assert parsed("retry", value) is None
+
+
+def test_an_empty_dict_is_the_usual_policy():
+    assert parsed("retry", {}) == RetryPolicy()
+
+
+def test_a_number_is_that_of_attempts():
+    assert parsed("retry", 3) == RetryPolicy(max_attempts=3)
+
+
+def test_a_path_is_a_function_that_decides_and_alone_says_when_to_give_up():
+    assert parsed("retry", "app.decide") == RetryPolicy(decide="app.decide", max_attempts=None)
+
+
+def test_each_key_of_a_policy():
+    given = {
+        "max_attempts": None,
+        "backoff": 2,
+        "max_backoff": timedelta(minutes=1),
+        "jitter": False,
+        "delays": [1, 2.5, timedelta(minutes=1)],
+        "on": [OSError, "app.Odd"],
+        "never": "KeyError",
+        "decide": "app.decide",
+    }
+    assert set(given) == set(RETRY_KEYS)
+
+    assert parsed("retry", given) == RetryPolicy(
+        max_attempts=None,
+        backoff=timedelta(seconds=2),
+        max_backoff=timedelta(minutes=1),
+        jitter=False,
+        delays=(timedelta(seconds=1), timedelta(seconds=2.5), timedelta(minutes=1)),
+        on=(OSError, "app.Odd"),
+        never=("KeyError",),
+        decide="app.decide",
+    )
+
+
+def test_a_list_of_delays_is_used_up_once_unless_attempts_are_given():
+    assert parsed("retry", {"delays": [1, 2]}).max_attempts == 3
+    assert parsed("retry", {"delays": [1, 2], "max_attempts": None}).max_attempts is None
+    assert parsed("retry", {"delays": [1, 2], "max_attempts": 9}).max_attempts == 9
+
+
+@pytest.mark.parametrize("classes", [OSError, [OSError], (OSError,), {OSError}])
+def test_error_classes_may_come_one_by_one_or_together(classes):
+    assert parsed("retry", {"on": classes}).on == (OSError,)
+
+
+@pytest.mark.parametrize("value", [True, False, 1.5, [], [3], ("a", "b"), timedelta(1), object()])
+def test_a_retry_that_is_none_of_these_is_told_what_it_may_be(value):
+    hint = complaint("retry", value).hint
+
+    assert all(key in hint for key in RETRY_KEYS)
+
+
+def test_an_unknown_key_of_a_policy_is_named_with_the_known_ones():
+    error = complaint("retry", {"max_attempts": 3, "tries": 3, "factor": 2})
+
+    assert isinstance(error, UnknownJobOption)
+    assert "factor, tries" in error.found
+    assert all(key in error.hint for key in RETRY_KEYS)
+
+
+BAD_POLICIES = [
+    ("max_attempts", 0),
+    ("max_attempts", -1),
+    ("max_attempts", True),
+    ("max_attempts", 2.0),
+    ("max_attempts", "3"),
+    ("backoff", -1),
+    ("backoff", None),
+    ("backoff", "10s"),
+    ("backoff", True),
+    ("max_backoff", float("nan")),
+    ("max_backoff", float("inf")),
+    ("jitter", 1),
+    ("jitter", None),
+    ("delays", []),
+    ("delays", 5),
+    ("delays", "1, 2"),
+    ("delays", {1: 2}),
+    ("delays", [1, None]),
+    ("delays", [1, -1]),
+    ("on", None),
+    ("on", [None]),
+    ("on", ["no path"]),
+    ("on", [int]),
+    ("on", [OSError()]),
+    ("never", 5),
+    ("decide", "no path"),
+    ("decide", len),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BAD_POLICIES, ids=repr)
+def test_a_policy_with_a_bad_value_is_told_where_and_what(key, value):
+    error = complaint("retry", {key: value})
+
+    assert repr(key) in error.found
+    assert error.hint
+
+
+def test_a_bad_number_in_the_short_form_is_told_too():
+    assert "0" in complaint("retry", 0).found
+
+
+# ── timeout, grace, isolation, atomic ────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("key", ["timeout", "grace"])
+@pytest.mark.parametrize(
+    ("value", "duration"),
+    [
+        (30, timedelta(seconds=30)),
+        (0.25, timedelta(milliseconds=250)),
+        (timedelta(minutes=2), timedelta(minutes=2)),
+    ],
+)
+def test_a_timeout_and_a_grace_are_durations(key, value, duration):
+    assert parsed(key, value) == duration
+
+
+@pytest.mark.parametrize("key", ["timeout", "grace"])
+@pytest.mark.parametrize("value", ["30", -1, True, [], float("inf"), float("nan"), object()])
+def test_what_is_no_duration_is_told(key, value):
+    error = complaint(key, value)
+
+    assert repr(key) in error.found
+    assert "seconds" in error.hint
+
+
+def test_no_timeout_is_none_and_none_at_all_is_an_error():
+    assert parsed("timeout", None) is None
+    for nothing in (0, 0.0, timedelta(0)):
+        assert "no time" in complaint("timeout", nothing).found
+
+
+def test_a_grace_of_nothing_kills_at_once():
+    assert parsed("grace", 0) == timedelta(0)
+
+
+@pytest.mark.parametrize("value", ["thread", "process"])
+def test_the_two_isolations(value):
+    assert parsed("isolation", value) == value
+
+
+@pytest.mark.parametrize("value", [None, "", "Process", "fork", True, 1, ["process"]])
+def test_another_isolation_is_told(value):
+    assert '"process"' in complaint("isolation", value).hint
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_atomic_is_a_flag(value):
+    assert parsed("atomic", value) is value
+
+
+@pytest.mark.parametrize("value", [None, 0, 1, "yes", []])
+def test_atomic_is_nothing_but_a_flag(value):
+    assert "True or False" in complaint("atomic", value).hint
