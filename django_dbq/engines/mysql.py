@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from django.db import OperationalError
 
 from django_dbq.engines.base import Engine
+from django_dbq.engines.sessions import CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS
 from django_dbq.engines.statements import leaving_out
 from django_dbq.models import Job
 
@@ -22,6 +23,11 @@ TRANSIENT_ERRORS = {
     3024,  # MySQL's
 }
 
+# Names of locks are the server's, not the database's, and have at most 64 characters.
+LOCK_NAME = "CONCAT('dbq:', LEFT(SHA2(DATABASE(), 256), 32), ':', {id})"
+# With the server's name: in a cluster each server has locks of its own.
+SESSION_MARK = "CONCAT('GET_LOCK at ', @@hostname, ':', @@port)"
+
 
 class MySQLEngine(Engine):
     ready_in_queue = "dbq_ready_queue = %s"
@@ -31,6 +37,11 @@ class MySQLEngine(Engine):
     held_by_somebody = "dbq_holder > 0"
     claim_order = "dbq_rank, created"
     lock_rows = "FOR UPDATE SKIP LOCKED"
+    waiting_options = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "read_timeout": RESPONSE_TIMEOUT_SECONDS,
+        "write_timeout": RESPONSE_TIMEOUT_SECONDS,
+    }
 
     @property
     def is_supported(self) -> bool:
@@ -57,6 +68,32 @@ class MySQLEngine(Engine):
         )
         parameters = {"queue": queue, "now": self._as_parameter(now), "limit": limit, **names}
         return list(Job.objects.using(self.using).raw(statement, parameters))
+
+    # Sessions
+
+    def _session_mark(self) -> str:
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT CONNECTION_ID(), {SESSION_MARK}")
+            number, mark = cursor.fetchone()
+        # A proxy that shares sessions among its clients gives out numbers of its own.
+        return str(mark) if number == self.session.thread_id() else ""
+
+    def _lock_session(self, worker_ids: list[int]) -> bool:
+        names = [LOCK_NAME.format(id=int(worker_id)) for worker_id in worker_ids]
+        locks = ", ".join(["RELEASE_ALL_LOCKS()", *(f"GET_LOCK({name}, 0)" for name in names)])
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT {locks}")
+            _, *taken = cursor.fetchone()
+        return all(taken)
+
+    def abandoned_workers(self, *, unseen_since: datetime) -> list[int]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT id FROM {self._workers_table} WHERE last_seen < %s "
+                f"AND session = {SESSION_MARK} AND IS_FREE_LOCK({LOCK_NAME.format(id='id')}) = 1",
+                [self._as_parameter(unseen_since)],
+            )
+            return [row[0] for row in cursor.fetchall()]
 
     def is_transient(self, error: OperationalError) -> bool:
         return bool(error.args) and error.args[0] in TRANSIENT_ERRORS

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,6 +15,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from django_dbq.clock import aware_now
 from django_dbq.engines.returning import ReturningEngine
+from django_dbq.engines.sessions import CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS
 from django_dbq.engines.statements import batches, is_held_by
 from django_dbq.models import Job
 from django_dbq.rules.identifiers import uuid7
@@ -32,6 +37,11 @@ COPIED_AT_ONCE = 5_000
 # that does not come), stopped by a person or a time limit; and a code, a server that is read-only.
 TRANSIENT_CLASSES, READ_ONLY = ("40", "53", "55", "57"), "25006"
 
+# Of our advisory locks: the first of their two numbers, so that they meet no others. The second is
+# the worker's id, of which it keeps 32 bits.
+LOCK_CLASS = int.from_bytes(b"\0dbq", "big")
+ID_BITS = 2**32
+
 
 class PostgreSQLEngine(ReturningEngine):
     lock_rows = "FOR UPDATE SKIP LOCKED"
@@ -41,6 +51,16 @@ class PostgreSQLEngine(ReturningEngine):
         "WITH best AS MATERIALIZED ({best}) UPDATE {table} SET {changes} "
         "FROM best WHERE id = best_id RETURNING {columns}"
     )
+    # For a network that swallows packets; the kernel answers for a frozen process, and then
+    # `response_timeout` is what helps.
+    waiting_options = {
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "keepalives": 1,
+        "keepalives_idle": 3,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": RESPONSE_TIMEOUT_SECONDS * 1000,
+    }
 
     def now(self) -> datetime:
         with self.connection.cursor() as cursor:
@@ -99,6 +119,65 @@ class PostgreSQLEngine(ReturningEngine):
             cursor.copy(statement) as copy,
         ):
             copy.write(rows)
+
+    # Sessions
+
+    @contextlib.contextmanager
+    def response_timeout(self) -> Iterator[None]:
+        """By a timer, and so only on the main thread; and only with psycopg 3, because psycopg2
+        lets no signal handler run while it waits."""
+        try:
+            before = signal.signal(signal.SIGALRM, lambda *_: self._cut_off())
+        except (ValueError, AttributeError):  # another thread; Windows
+            yield
+            return
+        # Again and again: after the first cut the next connection may hang as well.
+        signal.setitimer(signal.ITIMER_REAL, RESPONSE_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
+
+    def _cut_off(self) -> None:
+        """Shut the connection's socket down, which ends the wait for an answer."""
+        with contextlib.suppress(Exception):  # it is not open yet, or closed already
+            descriptor = os.dup(self.session.fileno())
+            with socket.socket(fileno=descriptor) as server:
+                server.shutdown(socket.SHUT_RDWR)
+
+    def _session_mark(self) -> str:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            (pid,) = cursor.fetchone()
+        # A pooler gives out numbers of its own. In its transaction mode the next statement may come
+        # to another server process, and the lock would stay with this one.
+        return "advisory lock" if pid == self.session.info.backend_pid else ""
+
+    def _lock_session(self, worker_ids: list[int]) -> bool:
+        ids = [(worker_id + ID_BITS // 2) % ID_BITS - ID_BITS // 2 for worker_id in worker_ids]
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock_all()")  # a lock is counted each time
+            cursor.execute(
+                "SELECT bool_and(pg_try_advisory_lock(%s, id)) FROM unnest(%s::int[]) AS id",
+                [LOCK_CLASS, ids],
+            )
+            (all_taken,) = cursor.fetchone()
+        return all_taken is not False
+
+    def abandoned_workers(self, *, unseen_since: datetime) -> list[int]:
+        # MATERIALIZED, so that nobody looks at the server's locks as long as all are heard.
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"WITH unseen AS MATERIALIZED (SELECT id FROM {self._workers_table} "
+                "WHERE session = 'advisory lock' AND last_seen < %s) "
+                f"SELECT id FROM unseen WHERE id %% {ID_BITS} NOT IN ("
+                "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted "
+                "AND classid = %s AND objsubid = 2 AND database = "
+                "(SELECT oid FROM pg_database WHERE datname = current_database()))",
+                [self._as_parameter(unseen_since), LOCK_CLASS],
+            )
+            return [row[0] for row in cursor.fetchall()]
 
     def is_transient(self, error: OperationalError) -> bool:
         cause = error.__cause__

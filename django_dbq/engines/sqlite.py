@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from django.db import DatabaseError, OperationalError
 
+from django_dbq.engines import proc
 from django_dbq.engines.returning import ReturningEngine
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,15 @@ class SQLiteEngine(ReturningEngine):
                 "for each other.",
                 mode,
             )
+
+    def _session_mark(self) -> str:
+        # A file knows no sessions; but whoever opens it is on the same host, as a rule.
+        return proc.mark_of_this_process()
+
+    def abandoned_workers(self, *, unseen_since: datetime) -> list[int]:
+        unseen = self._workers.silent_since(unseen_since).exclude(session="")
+        marks = unseen.values_list("pk", "session")
+        return [worker_id for worker_id, mark in marks if proc.has_ended(mark)]
 
     def is_transient(self, error: OperationalError) -> bool:
         return any(words in str(error) for words in TRANSIENT_ERRORS)

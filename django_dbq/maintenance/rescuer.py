@@ -1,27 +1,49 @@
-"""Give back the jobs of workers that have stopped sending heartbeats."""
+"""Give back the jobs of workers that are dead, as far as others can tell."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django_dbq.engines import Engine
+from django_dbq.models import WorkerProcess
 from django_dbq.rules.deaths import Death
 
 logger = logging.getLogger("django_dbq.maintenance")
 
+# A supervisor that beats each second and whose session is ended is heard again by then.
+COMES_BACK_WITHIN = timedelta(seconds=1.5)
+
+
+def rescue_abandoned(engine: Engine, *, now: datetime) -> int:
+    """Rescue the jobs of workers whose supervisor has been seen to end; returns how many jobs.
+
+    Like `rescue_silent` for any number of processes at once: each job is given back once.
+    """
+    abandoned = engine.abandoned_workers(unseen_since=now - COMES_BACK_WITHIN)
+    return _rescue(engine, abandoned, "its supervisor's session has ended", now)
+
 
 def rescue_silent(engine: Engine, *, lease: timedelta, now: datetime) -> int:
-    """Rescue the jobs of all workers silent for longer than `lease`; returns how many jobs.
-
-    Any number of processes may do this at once: each job is given back once.
-    """
+    """Rescue the jobs of all workers silent for longer than `lease`; returns how many jobs."""
     silent = engine.silent_workers(since=now - lease)
-    return sum(_rescue(engine, worker_id, now) for worker_id in silent + engine.vanished_workers())
+    rescued = _rescue(engine, silent, f"no heartbeat for {lease.total_seconds():g} s", now)
+    return rescued + _rescue(engine, engine.vanished_workers(), "it was taken for dead before", now)
 
 
-def _rescue(engine: Engine, worker_id: int, now: datetime) -> int:
-    death = Death(worker=f"worker {worker_id}", cause="it sent no heartbeats any more")
-    rescued = engine.rescue(worker_id, death, now=now)
-    logger.warning("Worker %d is taken for dead; jobs given back: %d.", worker_id, rescued)
-    return rescued
+def _rescue(engine: Engine, worker_ids: Iterable[int], cause: str, now: datetime) -> int:
+    total = 0
+    for worker_id in worker_ids:
+        worker = WorkerProcess.objects.using(engine.using).filter(pk=worker_id).first()
+        death = Death(worker=str(worker or f"worker {worker_id}"), cause=cause)
+        rescued = engine.rescue(worker_id, death, now=now)
+        logger.warning(
+            "Worker %d is taken for dead; jobs given back: %d. It was %s: %s.",
+            worker_id,
+            rescued,
+            death.worker,
+            cause,
+        )
+        total += rescued
+    return total

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ctypes import c_double
 from datetime import timedelta
 from multiprocessing.sharedctypes import RawValue
+from typing import Any
 
 from django.db import Error
 
 from django_dbq import clock
 from django_dbq.clock import DatabaseClock
 from django_dbq.engines import Engine
-from django_dbq.maintenance.rescuer import rescue_silent
+from django_dbq.maintenance.rescuer import rescue_abandoned, rescue_silent
 
 logger = logging.getLogger("django_dbq.worker")
 
 BEATS_PER_LEASE = 5  # four may be lost before a living worker is taken for dead
+SESSION_BEAT_SECONDS = 1.0  # what COMES_BACK_WITHIN of the rescuer relies on
 
 
 class Lease:
@@ -48,23 +50,39 @@ class Registrar:
     """Registers workers, beats for them and finds out about the dead ones.
 
     Used by the process that no task can hold up: the supervisor, or a thread where there is none.
+    All beats come from one thread, whose database session stands for the workers.
     """
 
     def __init__(self, engine: Engine, *, lease: timedelta) -> None:
         self.engine = engine
         self.clock = DatabaseClock(engine.now)
         self.lease = lease
-        self.beat_interval_seconds = lease.total_seconds() / BEATS_PER_LEASE
-        self._beat_at = self._written_at = float("-inf")
+        self._longest_interval_seconds = lease.total_seconds() / BEATS_PER_LEASE
+        self._beat_at = self._written_at = self._silence_sought_at = float("-inf")
         self._unbroken_since: float | None = None
+        self._session_is_held = False
+        self._held: tuple[Any, frozenset[int]] | None = None  # the session, and for whom
 
-    def register(self, queues: Sequence[str], *, pid: int) -> int:
+    def register(self, queues: Sequence[str], *, pid: int, threads: int = 1) -> int:
         """Make a worker known; returns its id, the owner of all that it will claim."""
-        self.clock.synchronize()
-        worker = self.engine.register(
-            hostname=socket.gethostname(), pid=pid, queues=queues, now=self.clock.now()
-        )
+        self.engine.limit_waiting()
+        with self.engine.response_timeout():
+            self.clock.synchronize()
+            worker = self.engine.register(
+                hostname=socket.gethostname(),
+                pid=pid,
+                queues=queues,
+                threads=threads,
+                now=self.clock.now(),
+            )
+        self._beat_at = float("-inf")  # soon: from then on the session stands for this one too
         return int(worker.pk)
+
+    @property
+    def beat_interval_seconds(self) -> float:
+        """Each second while others see this session, and act soon when they see it no more."""
+        longest = self._longest_interval_seconds
+        return min(longest, SESSION_BEAT_SECONDS) if self._session_is_held else longest
 
     def seconds_to_next_beat(self) -> float:
         return max(0.0, self._beat_at + self.beat_interval_seconds - clock.monotonic())
@@ -76,17 +94,39 @@ class Registrar:
         """
         sent_at = self._beat_at = clock.monotonic()
         try:
-            self.clock.synchronize()
-            dead = self.engine.heartbeat(list(leases), now=self.clock.now())
+            dead = self._send_beat(leases)
         except Error as error:
-            logger.warning("No heartbeat could be written: %s", str(error).strip())
-            self.engine.forget_connection()
-            self._unbroken_since = None
-            return set()
+            self._note_failure("No heartbeat could be written", error)
+            # At once: perhaps it was this session alone that was ended, and others see that it was.
+            try:
+                dead = self._send_beat(leases)
+            except Error as another:
+                self._note_failure("No heartbeat could be written in a new session", another)
+                return set()
         self._note_beat(sent_at)
         for worker_id in leases.keys() - dead:
             leases[worker_id].renew(sent_at)
         return dead
+
+    def _send_beat(self, worker_ids: Collection[int]) -> set[int]:
+        self.engine.limit_waiting()
+        with self.engine.response_timeout():
+            self.clock.synchronize()
+            dead = self.engine.heartbeat(list(worker_ids), now=self.clock.now())
+            self._hold_session(frozenset(worker_ids) - dead)
+        return dead
+
+    def _hold_session(self, worker_ids: frozenset[int]) -> None:
+        """Not before they were heard: who is, is safe while a lock changes hands."""
+        wanted = (self.engine.session, worker_ids)
+        if not self._session_is_held or wanted != self._held:
+            self._session_is_held = self.engine.hold_session(worker_ids)
+            self._held = wanted
+
+    def _note_failure(self, what: str, error: Error) -> None:
+        logger.warning("%s: %s", what, str(error).strip())
+        self.engine.forget_connection()
+        self._unbroken_since = None
 
     def _note_beat(self, sent_at: float) -> None:
         """A beat was written. If it took long, the database stalled, and everybody's came late."""
@@ -94,26 +134,38 @@ class Registrar:
         good = self.lease.total_seconds() / 2
         if written_at - self._written_at > good or self._unbroken_since is None:
             self._unbroken_since = written_at
-        if written_at - sent_at > self.beat_interval_seconds:
+        if written_at - sent_at > self._longest_interval_seconds:
             self._beat_at = float("-inf")  # what it wrote is old already: beat again at once
         self._written_at = written_at
 
     @property
     def may_judge_others(self) -> bool:
-        """Whether silence of other workers means that they are dead.
+        """Whether the silence of other workers, or the end of their session, means their death.
 
         Not right after the database was away or stalled: then nobody's heartbeat was written, and
-        each needs the time of one lease to be heard again.
+        all sessions may have ended. Each needs the time of one lease to be heard again.
         """
         if self._unbroken_since is None:
             return False
         return clock.monotonic() - self._unbroken_since >= self.lease.total_seconds()
 
-    def rescue_silent(self) -> None:
-        """Rescue for all, if this process can tell who is silent; errors are only logged."""
-        if self.may_judge_others:
-            try:
-                rescue_silent(self.engine, lease=self.lease, now=self.clock.now())
-            except Error as error:
-                logger.warning("Silent workers could not be looked for: %s", str(error).strip())
-                self.engine.forget_connection()
+    def rescue_dead(self) -> None:
+        """Rescue for all, if this process can tell who is dead; errors are only logged."""
+        if not self.may_judge_others:
+            return
+        try:
+            with self.engine.response_timeout():
+                rescue_abandoned(self.engine, now=self.clock.now())
+                if self._is_time_to_look_for_the_silent():
+                    rescue_silent(self.engine, lease=self.lease, now=self.clock.now())
+        except Error as error:
+            self._note_failure("Dead workers could not be looked for", error)
+
+    def _is_time_to_look_for_the_silent(self) -> bool:
+        now = clock.monotonic()
+        if now - self._silence_sought_at < self._longest_interval_seconds:
+            return False
+        self._silence_sought_at = now
+        return True
+
+    rescue_silent = rescue_dead

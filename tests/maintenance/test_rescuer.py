@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from django_dbq.engines import engine_for
-from django_dbq.maintenance.rescuer import rescue_silent
-from django_dbq.models import Job, WorkerProcess
+from django_dbq.maintenance.rescuer import rescue_abandoned, rescue_silent
+from django_dbq.models import Attempt, Job, WorkerProcess
 from django_dbq.rules.states import State
 
 pytestmark = pytest.mark.django_db
@@ -72,3 +72,41 @@ def test_a_job_without_an_owner_is_left_to_the_3_3_worker_that_may_run_it(engine
     assert rescue_silent(engine, lease=LEASE, now=NOW + timedelta(days=1)) == 0
 
     assert state_of(job) == State.PROCESSING
+
+
+def test_the_story_of_a_death_names_the_worker_and_the_cause(engine, caplog):
+    silent = worker_seen(engine, NOW - LEASE - timedelta(seconds=1))
+    job = job_held_by(engine, silent)
+    rescue_silent(engine, lease=LEASE, now=NOW)
+
+    attempt = Attempt.objects.get(job_id=job.pk)
+    assert attempt.worker == "web-1:4711"
+    assert "no heartbeat for 10 s" in attempt.message
+    assert f"Worker {silent} is taken for dead; jobs given back: 1." in caplog.text
+    assert "web-1:4711" in caplog.text
+
+
+class SessionsEnded:
+    """This database's engine, and all sessions are found to have ended."""
+
+    def __init__(self, engine):
+        self._engine, self.asked = engine, None
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+    def abandoned_workers(self, *, unseen_since):
+        self.asked = unseen_since
+        return self._engine.silent_workers(since=unseen_since)
+
+
+def test_a_worker_whose_session_has_ended_loses_its_jobs_long_before_its_lease_is_over(engine):
+    abandoned = worker_seen(engine, NOW - timedelta(seconds=2))
+    lately = worker_seen(engine, NOW - timedelta(seconds=1))
+    job, kept = job_held_by(engine, abandoned), job_held_by(engine, lately)
+
+    assert rescue_abandoned(SessionsEnded(engine), now=NOW) == 1
+
+    assert (state_of(job), state_of(kept)) == (State.READY, State.PROCESSING)
+    assert WorkerProcess.objects.get().pk == lately
+    assert "session has ended" in Attempt.objects.get(job_id=job.pk).message

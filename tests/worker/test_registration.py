@@ -9,6 +9,7 @@ from django.db import OperationalError
 
 from django_dbq import clock
 from django_dbq.models import Job, WorkerProcess
+from django_dbq.rules.deaths import Death
 from django_dbq.rules.states import State
 from django_dbq.worker.registration import Lease, Registrar
 from tests.worker.conftest import now, row
@@ -55,7 +56,7 @@ def registrar(transactional_db, engine, host):
 def test_a_beat_renews_the_leases_of_the_living_and_names_the_dead(registrar, engine, host):
     living, dead = (registrar.register(["q"], pid=number) for number in (1, 2))
     leases = {living: Lease(LENGTH), dead: Lease(LENGTH)}
-    engine.rescue(dead, now=now())
+    engine.rescue(dead, Death(worker="h:2", cause="killed"), now=now())
     host.seconds += 100
 
     assert registrar.beat(leases) == {dead}
