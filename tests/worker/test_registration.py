@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection, connections
 
 from django_dbq import clock
 from django_dbq.models import Job, WorkerProcess
@@ -50,7 +50,10 @@ def test_a_heartbeat_counts_from_when_it_was_sent(host):
 
 @pytest.fixture
 def registrar(transactional_db, engine, host):
-    return Registrar(engine, lease=LENGTH)
+    """A registrar in this thread, whose connection is as it was after the test."""
+    yield Registrar(engine, lease=LENGTH)
+    connection.close()
+    connection.settings_dict = connections.databases["default"]
 
 
 def test_a_beat_renews_the_leases_of_the_living_and_names_the_dead(registrar, engine, host):
