@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from datetime import timedelta
 
@@ -181,7 +182,7 @@ def test_the_function_s_answer_is_the_wait(decided, answer, delay):
     ids=repr,
 )
 def test_an_answer_that_is_no_wait_is_told(decided, nonsense):
-    with pytest.raises(ValueError, match="neither|less than nothing|no duration"):
+    with pytest.raises(ValueError, match=r"neither|less than nothing|no duration"):
         decided(nonsense)
 
 
@@ -232,7 +233,7 @@ def test_a_task_that_asks_is_not_overruled_by_the_function(decided, monkeypatch)
 
 @pytest.mark.parametrize("after", ["soon", -1, float("nan"), True])
 def test_a_task_that_asks_for_no_duration_is_told(after):
-    with pytest.raises(ValueError, match="neither|less than nothing|no duration"):
+    with pytest.raises(ValueError, match=r"neither|less than nothing|no duration"):
         delay_before_retry(None, None, Retry(after=after), 1)
 
 
@@ -249,13 +250,7 @@ def test_a_number_is_one_in_seconds(seconds):
     assert as_duration(seconds) == timedelta(seconds=seconds)
 
 
-@given(
-    st.none() | st.booleans() | st.text() | st.floats() | st.integers() | st.lists(st.integers())
-)
+@given(st.none() | st.booleans() | st.text() | st.floats() | st.integers() | st.binary())
 def test_anything_else_is_a_value_error_and_never_another_one(value):
-    try:
-        duration = as_duration(value)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert duration >= timedelta(0)
+    with contextlib.suppress(ValueError):
+        assert as_duration(value) >= timedelta(0)

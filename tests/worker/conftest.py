@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from types import FunctionType
 
 import pytest
 
@@ -13,16 +14,17 @@ from tests.worker import functions
 
 @pytest.fixture
 def declare(settings, monkeypatch):
-    """Declare the job "job" from functions: its tasks in order, its hooks by their key."""
+    """Declare the job "job": its tasks in order, hooks and other options by their key."""
 
     def path_of(function):
         name = f"function_{id(function)}"
         monkeypatch.setattr(functions, name, function, raising=False)
         return f"{functions.__name__}.{name}"
 
-    def declare(*tasks, **hooks):
+    def declare(*tasks, **options):
         entry = {"tasks": [path_of(task) for task in tasks]}
-        entry.update((key, path_of(hook)) for key, hook in hooks.items())
+        for key, option in options.items():
+            entry[key] = path_of(option) if isinstance(option, FunctionType) else option
         settings.JOBS = {**settings.JOBS, "job": entry}
 
     return declare
