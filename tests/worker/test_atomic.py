@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -79,21 +81,35 @@ def settle(acknowledger):
 
 
 @pytest.fixture
-def break_engine(monkeypatch):
-    """Make the engine's acknowledge raise, before it has written or after."""
+def once():
+    """Replace a method, for one call of it."""
+    with pytest.MonkeyPatch.context() as patch:
 
-    def break_engine(error, *, after=False):
-        acknowledge = Engine.acknowledge
+        def once(owner, name, replacement):
+            unharmed = getattr(owner, name)
 
-        def broken(self, *args, **kwargs):
-            if after:
-                acknowledge(self, *args, **kwargs)
-            monkeypatch.undo()
-            raise error
+            def method(self, *args, **kwargs):
+                patch.undo()
+                return replacement(lambda: unharmed(self, *args, **kwargs))
 
-        monkeypatch.setattr(Engine, "acknowledge", broken)
+            patch.setattr(owner, name, method)
 
-    return break_engine
+        yield once
+
+
+def raise_before(error):
+    def replacement(method):
+        raise error
+
+    return replacement
+
+
+def raise_after(error):
+    def replacement(method):
+        method()
+        raise error
+
+    return replacement
 
 
 # ── Success ──────────────────────────────────────────────────────────────────────────────────────
@@ -343,14 +359,14 @@ def test_who_has_lost_the_job_has_had_no_effect_and_gives_back_nothing(
     assert (row(theirs).state, row(theirs).worker_id) == (State.PROCESSING, 2)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("when", [raise_before, raise_after])
 @pytest.mark.parametrize("error", [InterfaceError("closed"), LeaseLost("job")], ids=repr)
 def test_an_outcome_that_cannot_be_written_takes_the_effect_along(
-    declare, claimed, acknowledger, break_engine, error, after
+    declare, claimed, acknowledger, once, error, when
 ):
     declare(then(), atomic=True)
     job = claimed()
-    break_engine(error, after=after)
+    once(Engine, "acknowledge", when(error))
     outcome = perform(job)
 
     assert outcome == HandedBack(is_started=True)
@@ -360,53 +376,60 @@ def test_an_outcome_that_cannot_be_written_takes_the_effect_along(
     assert (row(job).state, row(job).attempts) == (State.READY, 0)
 
 
+def cut_off(driver_connection):
+    """End the connection as a network does, and not as a polite server."""
+    if connection.vendor == "postgresql":
+        with socket.socket(fileno=os.dup(driver_connection.fileno())) as its_socket:
+            its_socket.shutdown(socket.SHUT_RDWR)
+        return
+    another = connection.copy()
+    try:
+        with another.cursor() as cursor:
+            cursor.execute(f"KILL {driver_connection.thread_id()}")
+    finally:
+        another.close()
+
+
 @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="its connection is a file")
+@pytest.mark.parametrize("moment", ["acknowledge", "_commit"])
 def test_a_connection_that_is_lost_with_the_outcome_is_no_fault_of_the_job(
-    declare, claimed, monkeypatch
+    declare, claimed, settle, once, moment
 ):
+    def cut_off_before(method):
+        cut_off(connection.connection)
+        return method()
+
     declare(then(), atomic=True)
     job = claimed()
+    once(
+        Engine if moment == "acknowledge" else type(connections["default"]), moment, cut_off_before
+    )
+    job = settle(job)
 
-    def cut_off(self, *args, **kwargs):
-        connection.connection.close()
-        raise OperationalError("server closed the connection unexpectedly")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Engine, "acknowledge", cut_off)
-        outcome = perform(job)
-
-    connection.close()
-    assert outcome == HandedBack(is_started=True)
+    assert (job.state, job.attempts) == (State.READY, 0)
+    assert not Attempt.objects.exists()
     assert not was_kept("effect")
 
 
-def test_an_outcome_that_the_database_refuses_is_a_failed_attempt(
-    declare, claimed, break_engine, settle
-):
+def test_an_outcome_that_the_database_refuses_is_a_failed_attempt(declare, claimed, once, settle):
     """It would be refused each time: the job must not go round for ever."""
     declare(then(), atomic=True)
-    break_engine(OperationalError("Incorrect string value"))
+    job = claimed()
+    once(Engine, "acknowledge", raise_before(OperationalError("Incorrect string value")))
 
-    assert settle(claimed()).state == State.FAILED
+    assert settle(job).state == State.FAILED
     assert not was_kept("effect")
 
 
 def test_a_commit_whose_answer_is_lost_is_not_undone_by_handing_the_job_back(
-    declare, claimed, acknowledger, monkeypatch
+    declare, claimed, acknowledger, once
 ):
     """It has arrived: the outcome stands, and what was handed back is fenced out."""
     declare(then(), atomic=True)
     job = claimed()
-    backend = type(connections["default"])
-    commit = backend._commit  # within `commit`, which runs what waits for it
-
-    def commit_and_lose(self):
-        commit(self)
-        raise InterfaceError("connection already closed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(backend, "_commit", commit_and_lose)
-        outcome = perform(job)
+    lost = raise_after(InterfaceError("connection already closed"))
+    once(type(connections["default"]), "_commit", lost)
+    outcome = perform(job)
 
     assert outcome == HandedBack(is_started=True)
     acknowledger.add(job, outcome)
