@@ -161,6 +161,20 @@ class Retried(Failed):
 
 
 @dataclass(frozen=True)
+class Crashed(Failed):
+    """The task's own process died of it. It goes back: `attempts` is what it was before, and
+    `crashes` has grown."""
+
+    transition = "crash"
+
+    attempts: int = 0
+    crashes: int = 0
+
+    def values(self, now: datetime) -> dict[str, Any]:
+        return {"attempts": self.attempts, "crashes": self.crashes, **super().values(now)}
+
+
+@dataclass(frozen=True)
 class Snoozed(Outcome):
     """The task asked to be called later. That was no attempt: `attempts` is what it was before."""
 

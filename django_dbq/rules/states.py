@@ -45,6 +45,7 @@ TRANSITIONS = {
     "fail": Transition(HELD, State.FAILED),
     "requeue": Transition(HELD, State.READY),  # a hook asked for another attempt
     "retry": Transition(HELD, State.READY),  # the attempt failed, and another one follows
+    "crash": Transition(HELD, State.READY),  # the task's own process died of it
     "snooze": Transition(HELD, State.READY),  # the task asked to be called later
     "call off": Transition(HELD, State.CANCELLED),  # the task, or somebody, ended it
     "cancel": Transition(WAITING, State.CANCELLED),

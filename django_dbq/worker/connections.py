@@ -36,6 +36,15 @@ class TaskConnections:
         self._checked_at = 0.0
 
 
+def close_all_connections() -> None:
+    """Close every connection of this thread, and the pools that Django 5.1+ may keep."""
+    connections.close_all()
+    for connection in connections.all(initialized_only=True):
+        close_pool = getattr(connection, "close_pool", None)
+        if close_pool:
+            close_pool()
+
+
 def open_transactions() -> set[str]:
     """The aliases on which this thread is inside a transaction."""
     return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
 
 from django_dbq.exceptions import JobInterruption
 
@@ -18,17 +17,15 @@ _set_async_exc.restype = ctypes.c_int
 class Interruptible:
     """A block, entered once, in which another thread may raise a JobInterruption.
 
-    It is raised between two steps of Python code: a call that blocks in C ends first, unless `wake`
-    makes it end.
+    It is raised between two steps of Python code: a call that blocks in C ends first.
 
     Only the first interruption counts. A task that swallows it is not interrupted again, and is
     left to whoever may kill it. This is also what keeps the block tight: when the exception strikes
     in the very code that opens or closes the block, no second one can follow it out.
     """
 
-    def __init__(self, wake: Callable[[], None] | None = None) -> None:
+    def __init__(self) -> None:
         self.interrupted_by: Interruption | None = None
-        self._wake = wake
         self._lock = threading.Lock()
         self._inside: int | None = None  # the thread
         self._is_over = False
@@ -41,9 +38,7 @@ class Interruptible:
             self.interrupted_by = why
             if self._inside is not None:
                 _set_async_exc(self._inside, id(why))
-        if self._wake is not None:
-            self._wake()
-        return True
+            return True
 
     def __enter__(self) -> Interruptible:
         with self._lock:

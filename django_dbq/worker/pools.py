@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
-from django.db import Error, connections
+from django.db import connections
 
 from django_dbq import clock
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import Failed, Failure, Outcome
 from django_dbq.rules.prefetch import Pace
 from django_dbq.worker.connections import TaskConnections
+from django_dbq.worker.isolation import ForkServer, ProcessRun, can_isolate, needs_a_process
 from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.runs import Run, ThreadRun
 
@@ -41,6 +42,7 @@ class ThreadPool:
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._runs: dict[int, Run] = {}  # by the number of the thread
         self._threads: list[threading.Thread] = []
+        self._fork_server = ForkServer()
 
     def __enter__(self) -> ThreadPool:
         for number in range(self.threads):
@@ -59,6 +61,7 @@ class ThreadPool:
             self._queue.put(None)
         for thread in self._threads:
             thread.join()
+        self._fork_server.close()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Run these jobs, in this order, as threads become free."""
@@ -96,9 +99,9 @@ class ThreadPool:
         mine = TaskConnections()
         try:
             for job in iter(self._queue.get, None):
-                run = self._runs[number] = ThreadRun(job, self.ledger, number)
+                run = self._runs[number] = self._run_of(job, number)
                 self.moved_at = run.started_at
-                outcome = self._outcome(run, number, mine)
+                outcome = self._outcome(run, mine)
                 self.pace.note(clock.monotonic() - run.started_at)
                 if outcome.failure:
                     mine.refresh_soon()
@@ -108,18 +111,18 @@ class ThreadPool:
         finally:
             connections.close_all()
 
-    def _outcome(self, run: ThreadRun, number: int, mine: TaskConnections) -> Outcome:
+    def _run_of(self, job: Job, number: int) -> Run:
+        if needs_a_process(job):
+            if can_isolate():
+                return ProcessRun(job, self._fork_server)
+            logger.warning("Job id=%s runs in this process: this system cannot fork.", job.pk)
+        return ThreadRun(job, self.ledger, number)
+
+    def _outcome(self, run: Run, mine: TaskConnections) -> Outcome:
         job = run.job
         try:
             mine.refresh()
-            self.ledger.start(number, job.pk)
-            try:
-                return self._perform(job, interruptible=run)
-            finally:
-                self.ledger.end(number)
-                if run.interrupted_by:  # perhaps in the middle of a query
-                    with contextlib.suppress(Error):
-                        connections.close_all()
+            return run.perform(self._perform)
         except BaseException as error:
             # perform() is not supposed to raise. If it does, one job pays for it: without its
             # thread the worker would hold all that are in flight, and do nothing, for ever.

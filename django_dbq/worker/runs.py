@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+
+from django.db import Error, connections
+
 from django_dbq import clock
 from django_dbq.exceptions import InvalidDeclaration, JobNotDeclared
 from django_dbq.models import Job
 from django_dbq.rules.declarations import JobDeclaration
+from django_dbq.rules.outcomes import Outcome
 from django_dbq.worker.interrupts import Interruptible, Interruption
 from django_dbq.worker.ledger import NEVER, Ledger
 
@@ -41,6 +47,10 @@ class Run:
     def kill(self) -> None:
         """End the task's process, if it has one of its own."""
 
+    def perform(self, perform: Callable[..., Outcome]) -> Outcome:
+        """Run the task, by `perform` of the executor; what became of it."""
+        raise NotImplementedError
+
 
 class ThreadRun(Run):
     """A run on a thread of the worker; also the block in which it can be interrupted.
@@ -55,14 +65,19 @@ class ThreadRun(Run):
         self._ledger = ledger
         self._slot = slot
 
-    @property
-    def interrupted_by(self) -> Interruption | None:
-        """What has been raised in it, or is about to be."""
-        return self._block.interrupted_by
-
     def interrupt(self, why: Interruption, *, grace_seconds: float) -> None:
         self.timeout_at = NEVER
         self._block.interrupt(why)
+
+    def perform(self, perform: Callable[..., Outcome]) -> Outcome:
+        self._ledger.start(self._slot, self.job.pk)
+        try:
+            return perform(self.job, interruptible=self)
+        finally:
+            self._ledger.end(self._slot)
+            if self._block.interrupted_by:  # perhaps in the middle of a query
+                with contextlib.suppress(Error):
+                    connections.close_all()
 
     def __enter__(self) -> ThreadRun:
         try:

@@ -1,0 +1,117 @@
+"""Tasks that run in processes of their own. A file tells the test that they have begun."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from django_dbq.exceptions import JobInterruption
+
+ENDLESS_SECONDS = 600
+
+
+def begin(job):
+    """Write the process's id where the test looks for it."""
+    file = Path(job.workspace["folder"], "begun")
+    file.with_suffix(".tmp").write_text(str(os.getpid()))
+    file.with_suffix(".tmp").rename(file)
+
+
+def note_failure(job, exception):
+    job.workspace["failure"] = type(exception).__name__
+    job.workspace["failure_hook_ran_in"] = os.getpid()
+
+
+def slow_hook(job, exception):
+    time.sleep(1)
+    note_failure(job, exception)
+
+
+def tell_where(job):
+    job.workspace["pid"] = os.getpid()
+
+
+def tell_where_atomically(job):
+    tell_where(job)
+    type(job).objects.create(name="wait", queue_name="made_by_the_task")
+
+
+def raise_error(job):
+    raise LookupError("no such thing")
+
+
+def wait(job):
+    begin(job)
+    time.sleep(ENDLESS_SECONDS)
+
+
+wait_too_long = wait
+
+
+def wait_and_tidy_up(job):
+    try:
+        wait(job)
+    finally:
+        Path(job.workspace["folder"], "tidied").touch()
+
+
+def refuse_to_end(job):
+    begin(job)
+    while True:
+        with contextlib.suppress(JobInterruption):
+            time.sleep(ENDLESS_SECONDS)
+
+
+def hold_the_gil(job):
+    """One call that no Python code interrupts, and that lets no other thread run."""
+    begin(job)
+    re.match(r"(a+)+$", "a" * 64 + "b")
+
+
+def die(job):
+    begin(job)
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def exit_quietly(job):
+    os._exit(0)
+
+
+def leave_a_child(job):
+    """Wait for a program, deaf to all that is raised here."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", f"import time; time.sleep({ENDLESS_SECONDS})"]
+    )
+    Path(job.workspace["folder"], "program").write_text(str(program.pid))
+    refuse_to_end(job)
+
+
+def take_time_in_the_hook(job):
+    time.sleep(ENDLESS_SECONDS)
+
+
+def close_everything(job):
+    """What a library does that makes a daemon of its process."""
+    os.closerange(3, 256)
+
+
+def ignore_stop_signals(job):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        os.kill(os.getpid(), number)
+    os.kill(os.getppid(), signal.SIGTERM)
+    tell_where(job)
+
+
+class Odd(dict):
+    def __reduce__(self):
+        raise TypeError("not me")
+
+
+def return_what_cannot_be_pickled(job):
+    job.workspace = Odd(odd=True)
