@@ -8,19 +8,22 @@
 | `django_dbq.E004` | a hook cannot be imported or called |
 | `django_dbq.E005` | a job has an unknown key |
 | `django_dbq.E006` | `DBQ` is wrong |
+| `django_dbq.E007` | a function or an error class of `retry` cannot be imported, or is none |
+| `django_dbq.W001` | a job needs processes that this system cannot make |
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from django_dbq import settings as dbq_settings
 from django_dbq.exceptions import InvalidDeclaration, TaskNotFound, UnknownJobOption
-from django_dbq.rules.callables import function_at
+from django_dbq.rules.callables import class_at, function_at
 from django_dbq.rules.declarations import JobDeclaration, declared_jobs, parse
 
 
@@ -30,7 +33,7 @@ def register_checks() -> None:
 
 
 def check_jobs(**kwargs: Any) -> list[CheckMessage]:
-    """Every job is declared well, and its tasks and hooks are there."""
+    """Every job is declared well, and all that it names is there."""
     try:
         jobs = declared_jobs()
     except InvalidDeclaration as error:
@@ -45,7 +48,11 @@ def _check_job(name: str, entry: Any) -> list[CheckMessage]:
         return [Error(error.found, hint=error.hint, id="django_dbq.E005")]
     except InvalidDeclaration as error:
         return [Error(error.found, hint=error.hint, id="django_dbq.E002")]
-    return list(_check_functions(declaration))
+    return [
+        *_check_functions(declaration),
+        *_check_retry(declaration),
+        *_check_processes(declaration),
+    ]
 
 
 def _check_functions(declaration: JobDeclaration) -> Iterator[CheckMessage]:
@@ -54,6 +61,47 @@ def _check_functions(declaration: JobDeclaration) -> Iterator[CheckMessage]:
     for key, path in declaration.hooks.items():
         yield from _check_function(
             path, f"the {key} of job {declaration.name!r}", "django_dbq.E004"
+        )
+
+
+def _check_retry(declaration: JobDeclaration) -> Iterator[CheckMessage]:
+    policy = declaration.retry
+    if policy is None:
+        return
+    role = f"of job {declaration.name!r}"
+    if policy.decide is not None:
+        yield from _check_function(policy.decide, f"the `retry` {role}", "django_dbq.E007")
+    for key in ("on", "never"):
+        for path in getattr(policy, key):
+            if isinstance(path, str):
+                yield from _check_error_class(path, f"in {key!r} of the `retry` {role}")
+
+
+def _check_error_class(path: str, role: str) -> Iterator[CheckMessage]:
+    try:
+        class_at(path)
+    except TaskNotFound as error:
+        yield Error(
+            f"{path!r}, {role}, leads to no error class: {error.reason}.",
+            hint="Mend its dotted path in settings.JOBS.",
+            id="django_dbq.E007",
+        )
+
+
+def _check_processes(declaration: JobDeclaration) -> Iterator[CheckMessage]:
+    if hasattr(os, "fork"):
+        return
+    if declaration.isolation == "process":
+        yield Warning(
+            f"Job {declaration.name!r} asks for a process of its own, and this system cannot fork.",
+            hint="Its tasks run in the worker's threads here, where nothing can kill them.",
+            id="django_dbq.W001",
+        )
+    elif declaration.timeout is not None:
+        yield Warning(
+            f"Job {declaration.name!r} has a timeout, and this system cannot fork.",
+            hint="JobTimeout is raised in its tasks, but one that does not end is not killed here.",
+            id="django_dbq.W001",
         )
 
 

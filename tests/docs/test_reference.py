@@ -17,10 +17,13 @@ from django_dbq import checks, exceptions
 from django_dbq import settings as dbq_settings
 from django_dbq.models import Attempt, Job, WorkerProcess
 from django_dbq.rules.declarations import HOOK_KEYS, KNOWN_OPTIONS
+from django_dbq.rules.options import RETRY_KEYS
+from django_dbq.rules.retry import RetryPolicy
 from django_dbq.rules.states import HELD, TRANSITIONS, State
 from tests.docs.test_markdown import FENCE, PAGES, ROOT
 
 REFERENCE = Path("docs/reference.md")
+RETRIES = Path("docs/how-to/retries-and-timeouts.md")
 LIFE_CYCLE = Path("docs/job-life-cycle.md")
 README = Path("README.md")
 CONTRIBUTING = Path("CONTRIBUTING.md")
@@ -100,6 +103,17 @@ def test_the_reference_has_every_key_of_a_declaration():
 
     assert first_names(rows) == list(KNOWN_OPTIONS)
     assert [row[0].strip("`") for row in rows if row[1] == "required"] == ["tasks"]
+
+
+def test_the_page_on_retries_has_every_key_of_a_policy_with_its_default():
+    rows = table(RETRIES, "Retry")
+    defaults = {row[0].strip("`"): row[1].strip("`") for row in rows}
+
+    assert list(defaults) == list(RETRY_KEYS)
+    assert defaults["max_attempts"] == str(RetryPolicy.max_attempts)
+    assert defaults["backoff"] == f"{RetryPolicy.backoff.total_seconds():.0f} seconds"
+    assert defaults["max_backoff"] == f"{RetryPolicy.max_backoff.total_seconds() / 3_600:.0f} hour"
+    assert defaults["jitter"] == str(RetryPolicy.jitter)
 
 
 def test_the_readme_has_every_hook():
@@ -211,12 +225,19 @@ def test_the_reference_has_every_error_with_what_else_it_is():
         if isinstance(kind, type) and issubclass(kind, exceptions.DBQError)
     }
     del errors["DBQError"]
-    rows = table(REFERENCE, "Errors")
+    rows, _ = tables(section(REFERENCE, "Errors"))
 
     assert sorted(first_names(rows)) == sorted(errors)
     for row in rows:
         builtin = [kind for kind in errors[names_in(row[0])[0]].__mro__ if is_builtin(kind)]
         assert names_in(row[1]) == [kind.__name__ for kind in builtin[:1]]
+
+
+def test_the_reference_has_every_interruption():
+    kinds = exceptions.JobInterruption.__subclasses__()
+    _, rows = tables(section(REFERENCE, "Errors"))
+
+    assert first_names(rows) == [kind.__name__ for kind in kinds]
 
 
 def is_builtin(kind: type) -> bool:

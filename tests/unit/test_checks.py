@@ -61,6 +61,47 @@ def test_an_unknown_key_of_a_job_is_e005(settings):
     assert "failure_hook" in message.hint
 
 
+@pytest.mark.parametrize(
+    "retry",
+    [
+        "no.such.function",
+        {"decide": "tests.project.tasks.gone"},
+        {"on": "no.such.Error"},
+        {"never": ["OSError", "os.path.join"]},
+        {"on": [KeyError, "NoSuchError"]},
+    ],
+    ids=str,
+)
+def test_what_a_retry_names_and_cannot_be_used_is_e007(settings, retry):
+    settings.JOBS = {"job": {"tasks": [GOOD], "retry": retry}}
+    (message,) = check_jobs()
+
+    assert message.id == "django_dbq.E007"
+    assert "'job'" in message.msg
+
+
+def test_a_retry_whose_names_are_there_is_good(settings):
+    retry = {
+        "decide": GOOD,
+        "on": ["OSError", KeyError],
+        "never": "django.core.exceptions.FieldError",
+    }
+    settings.JOBS = {"job": {"tasks": [GOOD], "retry": retry}}
+
+    assert check_jobs() == []
+
+
+@pytest.mark.parametrize("key", [{"isolation": "process"}, {"timeout": 5}], ids=str)
+def test_what_needs_processes_is_w001_where_there_are_none(settings, monkeypatch, key):
+    settings.JOBS = {"job": {"tasks": [GOOD], **key}}
+    assert check_jobs() == []
+
+    monkeypatch.delattr("os.fork")
+    (message,) = check_jobs()
+    assert message.id == "django_dbq.W001"
+    assert "'job'" in message.msg
+
+
 @pytest.mark.parametrize("given", [{"LEASE": 0}, {"UNKNOWN": 1}, ["LEASE"]])
 def test_wrong_settings_are_e006(settings, given):
     settings.DBQ = given
