@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.module_loading import import_string
 
-from django_dbq.exceptions import TaskNotFound
+from django_dbq.exceptions import JobInterruption, TaskNotFound
 
 
 def function_at(path: str) -> Callable[..., Any]:
@@ -19,6 +19,8 @@ def function_at(path: str) -> Callable[..., Any]:
     """
     try:
         found = import_string(path)
+    except JobInterruption:  # no fault of the module
+        raise
     except BaseException as error:
         raise TaskNotFound(path, f"{type(error).__name__}: {error}") from error
     if not callable(found):

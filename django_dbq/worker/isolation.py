@@ -25,7 +25,12 @@ from uuid import UUID
 
 from django_dbq import clock
 from django_dbq import settings as dbq_settings
-from django_dbq.exceptions import InvalidDeclaration, JobNotDeclared, WorkerDied
+from django_dbq.exceptions import (
+    InvalidDeclaration,
+    JobInterrupted,
+    JobNotDeclared,
+    WorkerDied,
+)
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import Crashed, Failed, Failure, Outcome, Snoozed
 from django_dbq.worker import logs
@@ -236,6 +241,8 @@ class ProcessRun(Run):
     def perform(self, perform: Callable[..., Outcome]) -> Outcome:
         """`perform` is for what is decided here: what becomes of a job whose process we killed."""
         job = self.job
+        if self._interrupted_by is not None:
+            return self._end(perform)
         try:
             child = self._fork_server.start(Assignment(job._state.db or "", job.pk, job.token))
         except CannotStart as error:
@@ -243,8 +250,8 @@ class ProcessRun(Run):
         said, exit_code = self._follow(child)
         if isinstance(said, Outcome):
             return said
-        if self._is_killed and self._interrupted_by is not None:
-            return self._interrupted(perform(job, interruptible=Interrupted(self._interrupted_by)))
+        if self._is_killed:
+            return self._end(perform)
         if isinstance(said, NotBegun):
             return self._postponed(said.reason)
         if self._step is None:
@@ -292,8 +299,10 @@ class ProcessRun(Run):
         )
         return Snoozed(attempts=self.job.attempts - 1, after=LATER)
 
-    def _interrupted(self, outcome: Outcome) -> Outcome:
-        """The outcome of a killed task, whose story began when its process did."""
+    def _end(self, perform: Callable[..., Outcome]) -> Outcome:
+        """As if the task had let the interruption pass; its story began when its process did."""
+        why = self._interrupted_by or JobInterrupted
+        outcome = perform(self.job, interruptible=Interrupted(why))
         if isinstance(outcome, Failed) and outcome.story is not None:
             started_at = outcome.story.finished_at - self._age
             return replace(outcome, story=replace(outcome.story, started_at=started_at))

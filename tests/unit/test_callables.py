@@ -6,7 +6,7 @@ import os.path
 
 import pytest
 
-from django_dbq.exceptions import TaskNotFound
+from django_dbq.exceptions import JobTimeout, TaskNotFound
 from django_dbq.rules.callables import function_at
 
 
@@ -41,3 +41,13 @@ def test_whatever_a_module_raises_at_its_import_is_a_task_that_was_not_found(
         function_at("module_that_breaks.task")
 
     assert raised.value.__cause__ is not None
+
+
+def test_a_timeout_that_strikes_while_a_module_is_imported_stays_a_timeout(tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text(
+        "from django_dbq.exceptions import JobTimeout\nraise JobTimeout\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(JobTimeout):
+        function_at("slow_to_import.task")
