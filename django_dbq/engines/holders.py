@@ -148,7 +148,8 @@ class Holders(Sessions):
         a 3.3 worker may be running them.
         """
         threads = self._workers.filter(pk=worker_id).values_list("threads", flat=True).first() or 1
-        held = self._ids_held_by(worker_id, limit=threads + 1)
+        # Without locks: those of another rescuer would hide the jobs, and nobody would be blamed.
+        held = self._ids(f"{self.held_by_worker} LIMIT {threads + 1}", [worker_id])
         running = death.knowing(held, threads=threads)
         rescued = 0
         while True:

@@ -165,9 +165,11 @@ def test_a_session_is_held_once_and_not_with_each_beat(supervisor, monkeypatch):
     for _ in range(3):
         one.beats()
     assert asked == [{one.worker_id}]
+    assert one.registrar.seconds_to_next_beat() > 0
 
     second = one.does(one.registrar.register, ["default"], pid=4712)
     one.leases[second] = Lease(LENGTH)
+    assert one.registrar.seconds_to_next_beat() == 0
     one.beats()
     assert asked[1:] == [{one.worker_id, second}]
 
