@@ -62,8 +62,7 @@ class _Server:
             if self._asked in ready:
                 is_wanted = self._accept()
         for pid in self._children:
-            with contextlib.suppress(OSError):
-                os.killpg(pid, signal.SIGKILL)
+            _kill_group(pid)
 
     def _accept(self) -> bool:
         """Fork a process for one run; False when the worker is gone."""
@@ -83,8 +82,6 @@ class _Server:
                 return True
             if not pid:
                 self._be_a_child(channel, status, server_pid)
-        with contextlib.suppress(OSError):  # it is so already, or it is dead
-            os.setpgid(pid, pid)
         self._children[pid] = status
         with contextlib.suppress(OSError):
             status.send(pid)
@@ -93,16 +90,19 @@ class _Server:
     def _reap(self) -> None:
         for pid in list(self._children):
             ended, wait_status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                with self._children.pop(pid) as status, contextlib.suppress(OSError):
-                    status.send(os.waitstatus_to_exitcode(wait_status))
+            if not ended:
+                continue
+            if wait_status:
+                _kill_group(pid)  # what the task started, and did not live to end
+            with self._children.pop(pid) as status, contextlib.suppress(OSError):
+                status.send(os.waitstatus_to_exitcode(wait_status))
 
     def _be_a_child(self, channel: Connection, status: Connection, server_pid: int) -> None:
         """Never returns."""
         exit_code = 1
         try:
             die_with_parent(server_pid)
-            os.setpgid(0, 0)  # so that what the task starts can be killed with it
+            os.setpgid(0, 0)  # so that what the task starts can be ended with it
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._asked.close()
@@ -121,3 +121,8 @@ class _Server:
                 with contextlib.suppress(Exception):
                     stream.flush()
             os._exit(exit_code)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)

@@ -124,10 +124,10 @@ class Child:
             return None
 
     def kill(self) -> None:
-        """End it, with the processes that it has started."""
+        """End it; the fork server ends what it has started."""
         with contextlib.suppress(OSError):
             if not self._status.poll():  # else it is gone, and its id may be another's
-                os.killpg(self.pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
 
     def close(self, *, patience_seconds: float = 0.0) -> int | None:
         """Wait so long for its end, then kill it; its exit code, if that is to be learnt."""

@@ -17,6 +17,8 @@ OPTIONS: dict[str, dict[str, object]] = {
     "hold_the_gil": {"grace": 0.3},
     "die": {},
     "exit_quietly": {},
+    "fork_and_die": {},
+    "fork_and_exit": {},
     "leave_a_child": {"timeout": 0.3, "grace": 0.3},
     "take_time_in_the_hook": {
         "timeout": 0.2,

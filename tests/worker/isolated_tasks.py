@@ -79,6 +79,24 @@ def die(job):
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def fork(job):
+    pid = os.fork()
+    if not pid:
+        time.sleep(ENDLESS_SECONDS)
+        os._exit(0)
+    Path(job.workspace["folder"], "forked").write_text(str(pid))
+
+
+def fork_and_die(job):
+    fork(job)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fork_and_exit(job):
+    fork(job)
+    os._exit(0)
+
+
 def exit_quietly(job):
     os._exit(0)
 

@@ -194,6 +194,22 @@ def test_a_process_that_dies_charges_its_job_a_crash_and_no_attempt(bench):
     assert number == 1
 
 
+def test_what_a_dead_process_has_forked_does_not_outlive_it(bench):
+    job = bench.run("fork_and_die")
+
+    assert job.crashes == 1
+    forked = int(Path(bench.folder, "forked").read_text())
+    wait_until(lambda: is_gone(forked), "the fork was gone")
+
+
+def test_what_a_process_has_forked_does_not_hide_its_end(bench):
+    """It holds the very line on which we would hear of it."""
+    job = bench.run("fork_and_exit")
+    os.kill(int(Path(bench.folder, "forked").read_text()), signal.SIGKILL)
+
+    assert job.crashes == 1
+
+
 def test_a_process_that_leaves_without_a_word_has_died_too(bench):
     job = bench.run("exit_quietly")
 
