@@ -20,10 +20,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+if TYPE_CHECKING:
+    from tests.servers import Server
 
 KINDS = ("sqlite", "postgresql", "mariadb")
 ALIASES = ("default", "other")  # "other" is for tests of --database
@@ -223,14 +226,19 @@ def server(kind: str) -> Iterator[str]:
         yield f"a local server, {url}"
         return
 
-    from tests import servers
-
-    with servers.THROW_AWAY[kind](lambda url: lets_us_in(kind, url)) as url:
-        os.environ[variable] = url
+    with throw_away_server(kind) as started:
+        os.environ[variable] = started.url
         try:
-            yield f"a throw-away server, {url}"
+            yield f"a throw-away server, {started.url}"
         finally:
             del os.environ[variable]
+
+
+def throw_away_server(kind: str) -> AbstractContextManager[Server]:
+    """A server of its own; raises NoServer where none can be started."""
+    from tests import servers
+
+    return servers.THROW_AWAY[kind](lambda url: lets_us_in(kind, url))
 
 
 def run(kind: str, command: list[str]) -> int:

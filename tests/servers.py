@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -28,8 +29,57 @@ STOP_SECONDS = 60
 Answers = Callable[[str], bool]
 
 
+@dataclass
+class Server:
+    """A throw-away server that can be ended, in any way, and started again."""
+
+    url: str
+    command: list[str]
+    directory: Path
+    account: dict[str, Any]
+    polite_stop: signal.Signals
+    answers: Answers
+    variables: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        log = self.directory / "log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**server_environment(self.directory), **self.variables},
+                start_new_session=True,  # Ctrl-C is for the tests; the server outlives them
+                **self.account,
+            )
+        wait_until_ready(self.process, lambda: self.answers(self.url), log)
+
+    def end(self, number: signal.Signals | None = None) -> None:
+        """Send it the signal (its polite stop if none is given), and wait until it is gone."""
+        if self.process is None:
+            return
+        self.process.send_signal(self.polite_stop if number is None else number)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    @contextmanager
+    def running(self) -> Iterator[Server]:
+        try:
+            self.start()
+            yield self
+        finally:
+            self.end()
+
+
 @contextmanager
-def postgresql(answers: Answers) -> Iterator[str]:
+def postgresql(answers: Answers) -> Iterator[Server]:
     with private_directory("postgresql") as (directory, account):
         programs = postgresql_programs(directory, account)
         data = directory / "data"
@@ -49,12 +99,13 @@ def postgresql(answers: Answers) -> Iterator[str]:
         command += ["-c", "listen_addresses=", "-c", "max_connections=200"]
         url = f"postgresql://postgres@/?{urlencode({'host': str(directory)})}"
         # SIGINT is PostgreSQL's "fast" shutdown; SIGTERM would wait for its clients.
-        with serving(command, directory, account, stop=signal.SIGINT, ready=lambda: answers(url)):
-            yield url
+        server = Server(url, command, directory, account, signal.SIGINT, answers)
+        with server.running():
+            yield server
 
 
 @contextmanager
-def mariadb(answers: Answers) -> Iterator[str]:
+def mariadb(answers: Answers) -> Iterator[Server]:
     program = find_program("mariadbd", "mysqld")
     installer = find_program("mariadb-install-db", "mysql_install_db")
     if program is None or installer is None:
@@ -77,8 +128,9 @@ def mariadb(answers: Answers) -> Iterator[str]:
         command = [program, "--no-defaults", f"--datadir={data}", f"--socket={socket}"]
         command += [f"--pid-file={directory / 'pid'}", "--skip-networking"]
         url = f"mysql://root@/?{urlencode({'unix_socket': str(socket)})}"
-        with serving(command, directory, account, stop=signal.SIGTERM, ready=lambda: answers(url)):
-            yield url
+        server = Server(url, command, directory, account, signal.SIGTERM, answers)
+        with server.running():
+            yield server
 
 
 THROW_AWAY = {"postgresql": postgresql, "mariadb": mariadb}
@@ -171,39 +223,6 @@ def make(command: list[str], directory: Path, account: dict[str, Any]) -> None:
     )
     if done.returncode:
         raise NoServer(f"{command[0]} failed with status {done.returncode}:\n{done.stdout}")
-
-
-@contextmanager
-def serving(
-    command: list[str],
-    directory: Path,
-    account: dict[str, Any],
-    *,
-    stop: signal.Signals,
-    ready: Callable[[], bool],
-) -> Iterator[None]:
-    log = directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=server_environment(directory),
-            start_new_session=True,  # Ctrl-C is for the tests; the server outlives them
-            **account,
-        )
-    try:
-        wait_until_ready(process, ready, log)
-        yield
-    finally:
-        process.send_signal(stop)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def wait_until_ready(
