@@ -13,8 +13,12 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 DB ?=
 ARGS ?=
 
+# make soak MINUTES=30 DB=mariadb SEED=42
+MINUTES ?= 10
+SEED ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-matrix check format bench clean
+.PHONY: help run test test-faults soak test-matrix check format bench clean
 .PHONY: check-format check-lint check-types check-imports check-migrations check-docs
 
 help:  ## list these commands
@@ -25,6 +29,12 @@ run: $(VENV)/.run  ## see it work: the example fills an SQLite file with jobs an
 
 test: $(VENV)/.test  ## run all tests on every database; DB=sqlite|postgresql|mariadb, ARGS="-k word"
 	@$(BIN)/python -m tests.suite $(DB) -- $(ARGS)
+
+test-faults: $(VENV)/.test  ## all scenarios of tests/faults, the long ones too; DB= and ARGS= as above
+	@$(BIN)/python -m tests.suite --faults $(DB) -- tests/faults -m "" $(ARGS)
+
+soak: $(VENV)/.test  ## faults at random, then a table: MINUTES=10, SEED=, DB=postgresql if not given
+	@$(BIN)/python -m tests.faults.soak $(or $(DB),postgresql) --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 test-matrix:  ## run all tests on Python 3.9/Django 4.2 … 3.13/6.1; DB= as above, sqlite if not given
 	@$(PYTHON) -m tests.matrix $(DB) -- $(ARGS)

@@ -38,6 +38,15 @@ def browser() -> None:
         apt_install("chromium")
 
 
+def faults() -> None:
+    """Install what some tests of faults need; without it they are skipped and say so."""
+    missing = [
+        package for package in ("pgbouncer", "faketime") if servers.find_program(package) is None
+    ]
+    if missing and may_install():
+        apt_install(*missing)
+
+
 def may_install() -> bool:
     return (
         os.environ.get("DBQ_TEST_INSTALL") != "0"

@@ -1,6 +1,8 @@
 """The whole suite on one database after the other, with a line for each at the end.
 
-    python -m tests.suite [sqlite] [postgresql] [mariadb] [-- arguments for pytest]
+    python -m tests.suite [--faults] [sqlite] [postgresql] [mariadb] [-- arguments for pytest]
+
+--faults installs what only the tests of faults need.
 
 One at a time: tests that start worker processes wait for them with deadlines, and two suites on a
 small machine would run into these.
@@ -60,6 +62,9 @@ def run_or_excuse(kind: str, pytest_arguments: list[str], *, asked_for: bool) ->
 def main(arguments: list[str]) -> int:
     split = arguments.index("--") if "--" in arguments else len(arguments)
     asked_for, pytest_arguments = arguments[:split], arguments[split + 1 :]
+    if "--faults" in asked_for:
+        asked_for.remove("--faults")
+        provision.faults()
     unknown = set(asked_for) - set(databases.KINDS)
     if unknown:
         known = ", ".join(databases.KINDS)
