@@ -1,0 +1,29 @@
+"""How long the model tests look for a sequence of steps that breaks a promise.
+
+DBQ_MODEL_EXAMPLES says how many sequences each test tries.
+"""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+import pytest
+
+from tests.model.machine import TASKS
+
+EXAMPLES = int(os.environ.get("DBQ_MODEL_EXAMPLES", "50"))
+STEPS = 50
+
+
+@pytest.fixture
+def thorough(settings):
+    """Hypothesis' settings; and the job whose life is drawn is declared."""
+    settings.JOBS = {**settings.JOBS, "model": TASKS}
+    return hypothesis.settings(
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
