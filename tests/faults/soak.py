@@ -41,6 +41,13 @@ LOAD = (
     ("endless", 0.2, lambda chance: {}, "FAILED"),
     ("endless_alone", 0.5, lambda chance: {}, "FAILED"),
 )
+DATABASE_FAULTS = (
+    "end_sessions",
+    "cut_connections",
+    "lose_answers",
+    "blackhole",
+    "restart_server",
+)
 # Three kills while a task runs are bad luck here, and no proof against the task.
 DBQ = {"LEASE": 3, "MAX_CRASHES": 20}
 
@@ -54,6 +61,7 @@ class Soak:
         self.expected = {}
         self.faults = Counter()
         self.felled = {}  # process id → (fault, when), for recovery times
+        self.struck_database_at = []  # what is connected to it needs a while then
         self.excused = set()  # processes that were frozen or cut off
         self.through_proxy = None  # the member that is connected through it
         self.crew = []
@@ -106,6 +114,9 @@ class Soak:
             possible |= {self.end_sessions: 2, self.cut_connections: 2, self.lose_answers: 2}
             possible |= {self.blackhole: 1, self.restart_server: 0.5}
         (fault,) = self.chance.choices(list(possible), list(possible.values()))
+        strikes_database = fault.__name__ in DATABASE_FAULTS
+        if strikes_database:
+            self.struck_database_at.append(time.monotonic())
         if fault() is not False:
             self.faults[fault.__name__.replace("_", " ")] += 1
 
@@ -201,8 +212,6 @@ class Soak:
     def _fell(self, pids, fault):
         for pid in pids:
             self.felled[pid] = (fault, time.monotonic())
-            if fault.startswith("kill"):
-                self.team.deaths[pid] = time.monotonic() + 1  # it takes what is below along
 
     # The course of it
 
@@ -260,7 +269,11 @@ def send(pid, number):
 
 
 def recovery_seconds(soak, found):
-    """By fault, how long it took until each job that ran was given back."""
+    """By fault, how long it took until each job that ran was given back.
+
+    Told apart: when the database was struck meanwhile, or so shortly before that those who rescue
+    could not yet tell who was silent.
+    """
     from tests.faults import history
 
     offset = history.clock_offset()
@@ -275,7 +288,9 @@ def recovery_seconds(soak, found):
         given_back = released.get((run.job, run.token))
         was_running = fault and run.started < at and (run.ended is None or run.ended > at)
         if was_running and given_back and given_back > at:
-            seconds[fault].append(given_back - at)
+            since = at - 2 * DBQ["LEASE"]
+            also = any(since < struck < given_back for struck in soak.struck_database_at)
+            seconds[fault + " (and the database)" * also].append(given_back - at)
     return seconds
 
 
