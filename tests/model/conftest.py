@@ -12,7 +12,7 @@ import pytest
 
 from tests.model.machine import TASKS
 
-EXAMPLES = int(os.environ.get("DBQ_MODEL_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("DBQ_MODEL_EXAMPLES", "25"))
 STEPS = 50
 
 

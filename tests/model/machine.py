@@ -184,21 +184,26 @@ class Verbs(RuleBasedStateMachine):
         return steps.Acknowledge(list(batch.values()), self.moment())
 
     def outcome(self, kind: str, job: Job, after: timedelta) -> Outcome:
-        began = NOW + timedelta(microseconds=next(self.ticks))
+        tick = next(self.ticks)
+        # Those that change the workspace go by another statement.
+        changes = {"workspace": {"by": str(job.token)}} if tick % 2 else {}
+        began = NOW + timedelta(microseconds=tick)
         story = Failure("t", job.attempts, "E", "no luck", "…", began, began)
         if kind == "advanced" and (job.task_index or 0) + 1 < len(TASKS):
             place = (job.task_index or 0) + 1
-            return Advanced(next_task=TASKS[place], task_index=place)
+            return Advanced(changes, next_task=TASKS[place], task_index=place)
         return {
-            "completed": Completed(),
-            "advanced": Completed({"workspace": {"by": str(job.token)}}),
-            "failed": Failed(story=story),
-            "requeued": Requeued({"workspace": {"by": str(job.token)}}, story=story),
-            "retried": Retried(story=story, after=after),
-            "snoozed": Snoozed(attempts=job.attempts - 1, after=after),
-            "until": Snoozed(attempts=job.attempts - 1, until=self.now + after),
-            "crashed": Crashed(story=story, attempts=job.attempts - 1, crashes=job.crashes + 1),
-            "called off": CalledOff(),
+            "completed": Completed(changes),
+            "advanced": Completed(changes),
+            "failed": Failed(changes, story=story),
+            "requeued": Requeued(changes, story=story),
+            "retried": Retried(changes, story=story, after=after),
+            "snoozed": Snoozed(changes, attempts=job.attempts - 1, after=after),
+            "until": Snoozed(changes, attempts=job.attempts - 1, until=self.now + after),
+            "crashed": Crashed(
+                changes, story=story, attempts=job.attempts - 1, crashes=job.crashes + 1
+            ),
+            "called off": CalledOff(changes),
         }[kind]
 
     @precondition(lambda self: self.claims)
@@ -225,6 +230,13 @@ class Verbs(RuleBasedStateMachine):
     @rule(which=ANY, kind=st.sampled_from(DEATHS))
     def rescue(self, which: int, kind: str) -> None:
         worker = self.some_holder(which)
+        self.take(steps.Rescue(worker, self.death(kind, worker), self.moment()))
+
+    @precondition(lambda self: self.claims)
+    @rule(kind=st.sampled_from(DEATHS))
+    def die_while_stopping(self, kind: str) -> None:
+        self.stop(0)
+        worker = self.some_claim(0).worker_id
         self.take(steps.Rescue(worker, self.death(kind, worker), self.moment()))
 
     def death(self, kind: str, worker: int) -> Death:

@@ -33,10 +33,6 @@ class Step:
         """Also makes its changes to `expected`."""
         raise NotImplementedError
 
-    def touches(self, answer: Any) -> set[UUID]:
-        """The jobs whose rows it has locked, at most."""
-        return set()
-
     def late(self, expected: ExpectedQueue) -> set[UUID]:
         """The jobs that are not the sender's any more: not one column of theirs may change."""
         return set()
@@ -64,9 +60,6 @@ class Claim(Step):
                 return False
         return True
 
-    def touches(self, answer: list[Job]) -> set[UUID]:
-        return {job.pk for job in answer}
-
 
 @dataclass
 class Acknowledge(Step):
@@ -83,9 +76,6 @@ class Acknowledge(Step):
             if not expected.acknowledge(job.pk, job.token, job.worker_id, outcome, self.now)
         }
         return answer == lost
-
-    def touches(self, answer: set[UUID]) -> set[UUID]:
-        return {job.pk for job, _ in self.finished}
 
     def late(self, expected: ExpectedQueue) -> set[UUID]:
         return late_of([job for job, _ in self.finished], expected)
@@ -105,9 +95,6 @@ class HandBack(Step):
         if is_held:
             expected.give_back(self.job.pk, has_begun=self.is_started)
         return answer == is_held
-
-    def touches(self, answer: int) -> set[UUID]:
-        return {self.job.pk}
 
     def late(self, expected: ExpectedQueue) -> set[UUID]:
         return late_of([self.job], expected)
@@ -143,9 +130,6 @@ class MarkStopping(Step):
             held.state, held.has_begun = "STOPPING", True
         return True
 
-    def touches(self, answer: None) -> set[UUID]:
-        return {self.job.pk}
-
     def late(self, expected: ExpectedQueue) -> set[UUID]:
         return late_of([self.job], expected)
 
@@ -179,9 +163,6 @@ class Cancel(Step):
         expected.cancel(self.pk)
         return answer is not None
 
-    def touches(self, answer: str | None) -> set[UUID]:
-        return {self.pk}
-
 
 @dataclass
 class Rerun(Step):
@@ -198,9 +179,6 @@ class Rerun(Step):
 
     def could_be(self, answer: bool | None, expected: ExpectedQueue, locked: set[UUID]) -> bool:
         return answer == (expected.rerun(self.pk) if self.pk in expected.jobs else None)
-
-    def touches(self, answer: bool | None) -> set[UUID]:
-        return {self.pk}
 
 
 @dataclass
@@ -232,9 +210,6 @@ class ClaimBy33(Step):
             job.state = "PROCESSING"
         return answer == is_waiting
 
-    def touches(self, answer: int) -> set[UUID]:
-        return {self.pk}
-
 
 @dataclass
 class RequeueOrphan(Step):
@@ -249,9 +224,6 @@ class RequeueOrphan(Step):
         if is_orphan:
             expected.give_back(self.pk, has_begun=True, attempts=0)
         return answer == is_orphan
-
-    def touches(self, answer: int) -> set[UUID]:
-        return {self.pk}
 
 
 # What is there
