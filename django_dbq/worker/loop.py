@@ -7,7 +7,6 @@ import math
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import Error
@@ -15,78 +14,70 @@ from django.db import Error
 from django_dbq import clock
 from django_dbq.clock import DatabaseClock
 from django_dbq.engines import Engine
-from django_dbq.exceptions import InvalidOption
 from django_dbq.models import Job
 from django_dbq.rules.backoff import pause_after
-from django_dbq.rules.outcomes import Outcome
+from django_dbq.rules.declarations import is_known
+from django_dbq.rules.outcomes import Declined, Outcome
 from django_dbq.rules.prefetch import appetite
 from django_dbq.worker.acknowledger import Acknowledger
 from django_dbq.worker.executor import perform
+from django_dbq.worker.ledger import Ledger
+from django_dbq.worker.options import WorkerOptions
 from django_dbq.worker.pools import ThreadPool
 from django_dbq.worker.registration import Lease
 from django_dbq.worker.wakeup import Wakeup
+from django_dbq.worker.watch import Watch
 
 logger = logging.getLogger("django_dbq.worker")
 
-LONGEST_QUEUE_NAME = Job._meta.get_field("queue_name").max_length or 0
 OVERDUE_SECONDS = 1.0  # a claimed job that no thread has started by then goes back
 LOOK_INTERVAL_SECONDS = 0.25  # how often a busy worker looks for overdue jobs
+CANCEL_INTERVAL_SECONDS = 1.0  # how often it asks which of its jobs were called off
 LONGEST_PAUSE_SECONDS = 5.0  # between two tries, when the database is away
-
-
-@dataclass(frozen=True)
-class WorkerOptions:
-    """What `manage.py worker` was asked for."""
-
-    queues: tuple[str, ...] = ("default",)
-    using: str = "default"
-    rate_limit_seconds: float = 1
-    threads: int = 1
-    processes: int = 1
-    burst: bool = False
-    max_jobs: int | None = None
-
-    def __post_init__(self) -> None:
-        self._require_at_least("rate_limit", self.rate_limit_seconds, 0, "seconds")
-        self._require_at_least("threads", self.threads, 1, "threads")
-        self._require_at_least("processes", self.processes, 0, "processes")
-        for queue in self.queues:
-            if not 0 < len(queue) <= LONGEST_QUEUE_NAME:
-                raise InvalidOption(
-                    "queue_name", repr(queue), f"1 to {LONGEST_QUEUE_NAME} characters long"
-                )
-        if self.max_jobs is not None:
-            self._require_at_least("max-jobs", self.max_jobs, 1, "jobs")
-
-    @staticmethod
-    def _require_at_least(option: str, found: float, least: int, unit: str) -> None:
-        if not least <= found < math.inf:
-            raise InvalidOption(option, found, f"a number of {unit} from {least} up")
 
 
 class Worker:
     """One worker process's work, on the process's main thread."""
 
     def __init__(
-        self, options: WorkerOptions, engine: Engine, *, worker_id: int, lease: Lease
+        self,
+        options: WorkerOptions,
+        engine: Engine,
+        *,
+        worker_id: int,
+        lease: Lease,
+        ledger: Ledger,
     ) -> None:
         self.options, self.engine, self.worker_id, self.lease = options, engine, worker_id, lease
         self.clock = DatabaseClock(engine.now)
         self.wakeup = Wakeup()
         self.in_flight: dict[UUID, Job] = {}
-        self.stopping = False
         self.acknowledger = Acknowledger(
             engine, self.clock, worker=f"{socket.gethostname()}:{os.getpid()}"
         )
-        self.pool = ThreadPool(threads=options.threads, perform=perform, finished=self._finished)
+        self.pool = ThreadPool(
+            threads=options.threads, perform=perform, finished=self._finished, ledger=ledger
+        )
+        self.watch = Watch(lambda: self.pool.runs)
+        self._unknown: set[tuple[str, str]] = set()  # names and tasks left to other workers
+        self._stop_asked_at: float | None = None
+        self._asked_for_cancels_at = float("-inf")
         self._queue_is_empty = False
         self._next_job_at = float("-inf")
         self._outages = 0
 
     def stop(self) -> None:
-        """Take no more jobs, finish those that run, return from `run`. Safe in a signal handler."""
-        self.stopping = True
+        """Take no more jobs, finish those that run, return from `run`. Safe in a signal handler.
+
+        What runs when the grace time is over is interrupted and given back.
+        """
+        if self._stop_asked_at is None:
+            self._stop_asked_at = clock.monotonic()
         self.wakeup.ring()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop_asked_at is not None
 
     def run(self) -> None:
         """Work until asked to stop, or until the options say that it is enough."""
@@ -101,6 +92,8 @@ class Worker:
         self._flush()
         found = self._take()
         self._hand_back_overdue()
+        self._ask_for_cancels()
+        self.watch.look()
         self.wakeup.wait(self._pause_seconds(found_work=found))
 
     def _is_done(self) -> bool:
@@ -117,8 +110,13 @@ class Worker:
             return False
         if self.clock.is_old:
             self._reconcile()
+        self._unknown = {each for each in tuple(self._unknown) if not is_known(*each)}
         jobs = self.engine.claim(
-            self.options.queues, limit=limit, worker_id=self.worker_id, now=self.clock.now()
+            self.options.queues,
+            limit=limit,
+            worker_id=self.worker_id,
+            now=self.clock.now(),
+            but=self._unknown,
         )
         self.in_flight.update((job.pk, job) for job in jobs)
         self.pool.submit(jobs)
@@ -146,12 +144,15 @@ class Worker:
     def _pause_seconds(self, *, found_work: bool) -> float:
         poll = self.wakeup.poll_pause_seconds(found_work=found_work)
         if self.in_flight:
-            return LOOK_INTERVAL_SECONDS if self._appetite() <= 0 else poll
+            pause = LOOK_INTERVAL_SECONDS if self._appetite() <= 0 else poll
+            return min(pause, self.watch.seconds_to_next())
         return max(poll, self._next_job_at - clock.monotonic())
 
     # Being done with jobs
 
     def _finished(self, job: Job, outcome: Outcome) -> None:
+        if isinstance(outcome, Declined):
+            self._unknown.add((job.name, outcome.task))
         self.acknowledger.add(job, outcome)
         self._next_job_at = clock.monotonic() + self.options.rate_limit_seconds
         self.wakeup.ring()
@@ -173,11 +174,37 @@ class Worker:
         # Should this fail, nobody knows which were given back: `_reconcile` gives back the rest.
         self.engine.hand_back(jobs, now=self.clock.now())
 
+    # Ending what runs
+
+    def _ask_for_cancels(self) -> None:
+        """Find out which jobs were called off since they were claimed, and tell their tasks."""
+        now = clock.monotonic()
+        if now - self._asked_for_cancels_at < CANCEL_INTERVAL_SECONDS or not self.in_flight:
+            return
+        self._asked_for_cancels_at = now
+        if all(now - run.started_at < CANCEL_INTERVAL_SECONDS for run in self.pool.runs):
+            return  # short tasks end before anybody could ask them to
+        cancelled = self.in_flight.keys() & set(self.engine.cancel_requests(self.worker_id))
+        for pk in cancelled:
+            self.in_flight[pk].cancel_requested_at = self.clock.now()
+        self.watch.cancel(cancelled)
+
     def _wind_down(self) -> None:
         self._flush()
         self._hand_back_unstarted()
         self.engine.mark_stopping(self.pool.running, now=self.clock.now())
-        self.wakeup.wait(LOOK_INTERVAL_SECONDS)
+        self._ask_for_cancels()
+        if self._grace_is_over:
+            self.watch.interrupt_all()
+        self.watch.look()
+        self.wakeup.wait(min(LOOK_INTERVAL_SECONDS, self.watch.seconds_to_next()))
+
+    @property
+    def _grace_is_over(self) -> bool:
+        if self._stop_asked_at is None or self.options.grace is None:
+            return False
+        waited_seconds = clock.monotonic() - self._stop_asked_at
+        return waited_seconds >= self.options.grace.total_seconds()
 
     # When the database is away
 

@@ -167,5 +167,3 @@ class Registrar:
             return False
         self._silence_sought_at = now
         return True
-
-    rescue_silent = rescue_dead

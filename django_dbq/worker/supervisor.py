@@ -10,10 +10,13 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
+from uuid import UUID
 
 from django.db import Error, connections
 
@@ -22,7 +25,10 @@ from django_dbq import settings as dbq_settings
 from django_dbq.engines import engine_for
 from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.deaths import Death
-from django_dbq.worker.loop import Worker, WorkerOptions
+from django_dbq.worker.ledger import Ledger
+from django_dbq.worker.loop import Worker
+from django_dbq.worker.options import WorkerOptions
+from django_dbq.worker.processes import cause_of_death, die_with_parent
 from django_dbq.worker.registration import Lease, Registrar
 from django_dbq.worker.shutdown import on_stop_signal
 
@@ -30,6 +36,8 @@ logger = logging.getLogger("django_dbq.worker")
 
 SECOND_SIGNAL_AFTER_SECONDS = 1.0  # sooner, it is the same wish, sent to the whole process group
 STOP_REMINDER_SECONDS = 1.0
+INTERRUPTED_TASKS_MAY_TAKE_SECONDS = 2.0  # to clean up, when the grace time is over
+OVERDUE_INTERVAL_SECONDS = 0.5  # how often it looks for tasks that have overrun their timeout
 DONE = "done"  # what a worker says to its supervisor before it ends by itself
 HEALTHY_AFTER_SECONDS = 10.0
 LONGEST_RESTART_PAUSE_SECONDS = 30.0
@@ -47,9 +55,12 @@ class Child:
     process: Any
     channel: Connection
     lease: Lease
+    ledger: Ledger
     started_at: float = field(default_factory=clock.monotonic)
     worker_id: int | None = None
     is_condemned: bool = False  # taken for dead by others, and told to end
+    overran: frozenset[UUID] = frozenset()  # jobs that it was killed for
+    is_killed: bool = False  # by us
 
     @property
     def is_done(self) -> bool:
@@ -61,6 +72,24 @@ class Child:
             return self.channel.poll() and self.channel.recv() == DONE
         except (EOFError, OSError):
             return False
+
+    def kill(self) -> None:
+        """End it at once; no job of its is to blame."""
+        self.is_killed = True
+        self.process.kill()
+
+    def death(self) -> Death:
+        """How it ended."""
+        cause = cause_of_death(self.process.exitcode)
+        if self.overran:
+            cause = "it ran for longer than its timeout, would not end and was killed"
+        return Death(
+            worker=f"{socket.gethostname()}:{self.process.pid}",
+            cause=cause,
+            was_running=self.ledger.running(),
+            overran=self.overran,
+            is_crash=not (self.is_killed or self.is_condemned),
+        )
 
     @property
     def age_seconds(self) -> float:
@@ -78,7 +107,7 @@ class Supervisor:
         self._to_start = options.processes
         self._start_at = float("-inf")
         self._quick_deaths = 0
-        self._unburied: set[int] = set()
+        self._unburied: dict[int, Death] = {}
         self._stop_asked_at: float | None = None
         self._reminded_at = float("-inf")
         self._killing = False
@@ -94,7 +123,7 @@ class Supervisor:
                 self._bury()
             finally:
                 for child in self.children:  # only after an error: nobody beats for them any more
-                    child.process.kill()
+                    child.kill()
         return 1 if self._killing else 0
 
     def _turn(self) -> None:
@@ -102,6 +131,7 @@ class Supervisor:
         self._register_new()
         self._beat()
         self._pass_stop_on()
+        self._kill_overdue()
         self._wait()
         self._reap()
 
@@ -121,17 +151,27 @@ class Supervisor:
 
     def _fork(self) -> Child:
         close_all_connections()  # never inherited: two processes on one socket break both
-        lease = Lease(self.registrar.lease)
+        lease, ledger = Lease(self.registrar.lease), Ledger(self.options.threads)
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("fork").Process(
-            target=self._be_a_worker, args=(ours, theirs, lease), name="dbq-worker"
+            target=self._be_a_worker,
+            args=(ours, theirs, lease, ledger, os.getpid()),
+            name="dbq-worker",
         )
         process.start()
         theirs.close()
-        return Child(process, ours, lease)
+        return Child(process, ours, lease, ledger)
 
-    def _be_a_worker(self, parents_end: Connection, channel: Connection, lease: Lease) -> None:
+    def _be_a_worker(
+        self,
+        parents_end: Connection,
+        channel: Connection,
+        lease: Lease,
+        ledger: Ledger,
+        supervisor_pid: int,
+    ) -> None:
         """In the new process: work until told to stop, or until the supervisor is gone."""
+        die_with_parent(supervisor_pid)
         for connection in [parents_end, *(child.channel for child in self.children)]:
             connection.close()  # while we held them, our siblings could not see it die
         try:
@@ -139,7 +179,11 @@ class Supervisor:
         except EOFError:
             return
         worker = Worker(
-            self.options, engine_for(self.options.using), worker_id=worker_id, lease=lease
+            self.options,
+            engine_for(self.options.using),
+            worker_id=worker_id,
+            lease=lease,
+            ledger=ledger,
         )
         threading.Thread(target=_die_with, args=(channel,), daemon=True).start()
         with on_stop_signal(worker.stop):
@@ -153,7 +197,7 @@ class Supervisor:
             if child.worker_id is None and child.process.is_alive():
                 try:
                     child.worker_id = self.registrar.register(
-                        self.options.queues, pid=child.process.pid
+                        self.options.queues, pid=child.process.pid, threads=self.options.threads
                     )
                 except Error as error:
                     logger.warning("A worker cannot be registered: %s", str(error).strip())
@@ -184,10 +228,27 @@ class Supervisor:
                 child.is_condemned = True
                 child.process.terminate()
         self._bury()
-        self.registrar.rescue_silent()
+        self.registrar.rescue_dead()
+
+    def _kill_overdue(self) -> None:
+        """End workers with a task that has overrun its timeout and does not yield.
+
+        The other jobs that it holds go back at once, as they were.
+        """
+        for child in self.children:
+            overran = child.ledger.overdue(clock.monotonic())
+            if overran and not child.is_killed:
+                logger.error(
+                    "Worker process %d is killed: job id=%s ran for longer than its timeout and "
+                    "did not end when it was told to.",
+                    child.process.pid,
+                    ", ".join(map(str, overran)),
+                )
+                child.overran = overran
+                child.kill()
 
     def _wait(self) -> None:
-        pause = self.registrar.seconds_to_next_beat()
+        pause = min(self.registrar.seconds_to_next_beat(), OVERDUE_INTERVAL_SECONDS)
         if self._to_start:
             pause = min(pause, max(0.0, self._start_at - clock.monotonic()))
         if self._stop_asked_at:
@@ -201,7 +262,7 @@ class Supervisor:
             self.children.remove(child)
             child.process.join()
             if child.worker_id:
-                self._unburied.add(child.worker_id)
+                self._unburied[child.worker_id] = child.death()
             if not child.is_done and not self._stop_asked_at:
                 self._note_death(child)
                 self._to_start += 1
@@ -209,6 +270,8 @@ class Supervisor:
         self._bury()
 
     def _note_death(self, child: Child) -> None:
+        if child.overran:
+            return  # told, and done on purpose
         if child.age_seconds > HEALTHY_AFTER_SECONDS:
             self._quick_deaths = 0
         else:
@@ -217,7 +280,7 @@ class Supervisor:
             "Worker process %d is gone (%s) though nobody asked; its jobs are given back, and "
             "another one takes its place.",
             child.process.pid,
-            _cause_of_death(child.process.exitcode),
+            cause_of_death(child.process.exitcode),
         )
 
     def _pause_starting(self) -> None:
@@ -231,15 +294,14 @@ class Supervisor:
 
     def _bury(self) -> None:
         """Give back at once what dead workers of ours held, and forget them."""
-        for worker_id in sorted(self._unburied):
+        for worker_id, death in sorted(self._unburied.items()):
             try:
-                death = Death(worker=f"worker {worker_id}", cause="it died")
                 rescued = self.engine.rescue(worker_id, death, now=self.registrar.clock.now())
             except Error as error:
                 logger.warning("Jobs cannot be given back yet: %s", str(error).strip())
                 self.engine.forget_connection()
                 return
-            self._unburied.discard(worker_id)
+            del self._unburied[worker_id]
             if rescued:
                 logger.warning("Worker %d is dead; jobs given back: %d.", worker_id, rescued)
 
@@ -257,14 +319,12 @@ class Supervisor:
         if self._stop_asked_at is None:
             return
         now = clock.monotonic()
-        if self._killing:
+        if self._killing or self._patience_is_over(now - self._stop_asked_at):
             for child in self.children:
-                child.process.kill()
+                child.kill()
         elif now - self._reminded_at >= STOP_REMINDER_SECONDS:
             if self._reminded_at == float("-inf"):
-                logger.info(
-                    "Stopping when the running jobs are done; a second signal stops at once."
-                )
+                logger.info("%s; a second signal stops at once.", self._how_it_stops())
             # Said again each second: one that arrives while a child is being born is lost.
             self._reminded_at = now
             for child in self.children:
@@ -272,14 +332,35 @@ class Supervisor:
                 if child.worker_id is None:
                     child.channel.close()  # it waits for its id, and ends without one
 
+    def _how_it_stops(self) -> str:
+        if self.options.grace is None:
+            return "Stopping when the running jobs are done"
+        return (
+            "Stopping when the running jobs are done, at the latest in "
+            f"{self.options.grace.total_seconds():g} s"
+        )
+
+    def _patience_is_over(self, waited_seconds: float) -> bool:
+        """Whether interrupted tasks have had their time, too; their jobs go back as they were."""
+        if self.options.grace is None:
+            return False
+        grace_seconds = self.options.grace.total_seconds()
+        return waited_seconds >= grace_seconds + INTERRUPTED_TASKS_MAY_TAKE_SECONDS
+
 
 def serve_here(options: WorkerOptions) -> int:
-    """Work in this process, heartbeats from a thread: for debuggers, and where nothing can fork."""
+    """Work in this process, heartbeats from a thread: for debuggers, and where nothing can fork.
+
+    Nobody stands above it, so that a task that does not yield cannot be killed, and a second signal
+    is needed when it does not end.
+    """
     engine = engine_for(options.using)
     registrar = Registrar(engine, lease=dbq_settings.current().lease)
     lease = Lease(registrar.lease)
-    worker_id = registrar.register(options.queues, pid=os.getpid())
-    worker = Worker(options, engine, worker_id=worker_id, lease=lease)
+    worker_id = registrar.register(options.queues, pid=os.getpid(), threads=options.threads)
+    worker = Worker(
+        options, engine, worker_id=worker_id, lease=lease, ledger=Ledger(options.threads)
+    )
     over = threading.Event()
 
     def beat() -> None:
@@ -287,23 +368,38 @@ def serve_here(options: WorkerOptions) -> int:
             if registrar.beat({worker_id: lease}):
                 logger.error("This worker was silent for so long that others have its jobs.")
                 worker.stop()
-            registrar.rescue_silent()
+            registrar.rescue_dead()
         connections.close_all()
 
     beats = threading.Thread(target=beat, name="dbq-heartbeat", daemon=True)
     beats.start()
     try:
-        with on_stop_signal(worker.stop):
+        with on_stop_signal(_Impatient(worker.stop)):
             worker.run()
     finally:
         over.set()
         beats.join()
+    death = Death(worker=f"worker {worker_id}", cause="it has left", is_crash=False)
     try:
-        death = Death(worker=f"worker {worker_id}", cause="it has left", is_crash=False)
         engine.rescue(worker_id, death, now=registrar.clock.now())
     except Error as error:
         logger.warning("This worker could not sign off: %s", str(error).strip())
     return 0
+
+
+class _Impatient:
+    """A stop signal the first time; the second one ends the process, whose jobs others rescue."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._asked_at: float | None = None
+
+    def __call__(self) -> None:
+        if self._asked_at is None:
+            self._asked_at = clock.monotonic()
+            self._stop()
+        elif clock.monotonic() - self._asked_at > SECOND_SIGNAL_AFTER_SECONDS:
+            os._exit(1)
 
 
 def serve(options: WorkerOptions) -> int:
@@ -332,9 +428,3 @@ def _die_with(channel: Connection) -> None:
         channel.recv()
     except (EOFError, OSError):
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _cause_of_death(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"killed by signal {signal.Signals(-exit_code).name}"
-    return f"exit code {exit_code}"

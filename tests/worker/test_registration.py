@@ -130,13 +130,13 @@ def test_the_silent_are_rescued_only_by_who_may_judge(registrar, engine, host):
     job = Job.objects.create(name="noop")
     engine.claim(["default"], limit=1, worker_id=silent, now=now())
     registrar.beat({})
-    registrar.rescue_silent()
+    registrar.rescue_dead()
     assert row(job).state == State.PROCESSING
 
     for _ in range(6):
         host.seconds += LENGTH.total_seconds() / 5
         registrar.beat({})
-    registrar.rescue_silent()
+    registrar.rescue_dead()
     assert row(job).state == State.READY
     assert not WorkerProcess.objects.exists()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from argparse import ArgumentParser
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Thread
 from time import sleep
 from types import FrameType
@@ -20,12 +20,14 @@ from django.utils.connection import ConnectionDoesNotExist
 from django_dbq import settings as dbq_settings
 from django_dbq.clock import aware_now
 from django_dbq.engines import engine_for
-from django_dbq.exceptions import DBQError, LeaseLost
+from django_dbq.exceptions import DBQError, InvalidOption, LeaseLost
 from django_dbq.models import Job
+from django_dbq.rules.outcomes import HandedBack
 from django_dbq.rules.states import State
 from django_dbq.worker.connections import open_transactions
 from django_dbq.worker.executor import perform
-from django_dbq.worker.loop import WorkerOptions
+from django_dbq.worker.logs import show_logs
+from django_dbq.worker.options import WorkerOptions
 from django_dbq.worker.shutdown import on_stop_signal
 from django_dbq.worker.supervisor import serve
 
@@ -81,7 +83,11 @@ class Worker:
             self.current_job = job
             try:
                 outcome = perform(job, already_open=open_transactions())
-                if engine.acknowledge([(job, outcome)], now=aware_now()):
+                if isinstance(outcome, HandedBack):
+                    engine.hand_back([job], now=aware_now(), are_started=outcome.is_started)
+                elif not outcome.is_written and engine.acknowledge(
+                    [(job, outcome)], now=aware_now()
+                ):
                     logger.warning("Job id=%s was lost while it ran here.", job.pk)
             finally:
                 self.current_job = None
@@ -126,6 +132,12 @@ class Command(BaseCommand):
             type=int,
             help="Each process exits when that many jobs are complete or failed.",
         )
+        parser.add_argument(
+            "--grace",
+            type=float,
+            help="Seconds that running jobs may still take when the worker is asked to exit; then "
+            'they are interrupted and given back. Default: DBQ["GRACE"], or until they are done.',
+        )
         parser.add_argument("--database", help="Alias of the database with the jobs.")
         parser.add_argument(
             "--dry-run", action="store_true", help="Say what would be served, and exit."
@@ -142,7 +154,8 @@ class Command(BaseCommand):
                 )
             if options["dry_run"]:
                 return
-            _show_logs(options["verbosity"])
+            if options["verbosity"]:
+                show_logs()
             exit_code = serve(worker_options)
         except (DBQError, ImproperlyConfigured, ConnectionDoesNotExist) as error:
             raise CommandError(str(error)) from error
@@ -151,16 +164,25 @@ class Command(BaseCommand):
 
 
 def _worker_options(options: dict[str, Any]) -> WorkerOptions:
-    names, rate_limit = options["queue_name"], options["rate_limit"]
+    names, rate_limit, grace = options["queue_name"], options["rate_limit"], options["grace"]
+    defaults = dbq_settings.current()
     return WorkerOptions(
         queues=(names,) if isinstance(names, str) else tuple(dict.fromkeys(names)),
         using=options["database"] or router.db_for_write(Job),
-        rate_limit_seconds=dbq_settings.current().rate_limit if rate_limit is None else rate_limit,
+        rate_limit_seconds=defaults.rate_limit if rate_limit is None else rate_limit,
         threads=options["threads"],
         processes=options["processes"],
         burst=options["burst"],
         max_jobs=options["max_jobs"],
+        grace=defaults.grace if grace is None else _seconds("grace", grace),
     )
+
+
+def _seconds(option: str, value: float) -> timedelta:
+    try:
+        return timedelta(seconds=value)
+    except (OverflowError, ValueError):
+        raise InvalidOption(option, value, "a number of seconds") from None
 
 
 def _start_line(options: WorkerOptions) -> str:
@@ -171,14 +193,3 @@ def _start_line(options: WorkerOptions) -> str:
         return f"Starting job worker for {queues} without a rate limit"
     seconds = f"{options.rate_limit_seconds:g}"
     return f"Starting job worker for {queues} with rate limit of one job per {seconds} second(s)"
-
-
-def _show_logs(verbosity: int) -> None:
-    """Without a logging set-up of the project's, show what the worker does on standard error."""
-    ours = logging.getLogger("django_dbq")
-    if ours.hasHandlers() or not verbosity:
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
