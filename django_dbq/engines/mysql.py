@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timezone
 
-from django.db import OperationalError
+from django.db import DatabaseError
 
 from django_dbq.engines.base import Engine
 from django_dbq.engines.sessions import CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS
@@ -95,5 +95,5 @@ class MySQLEngine(Engine):
             )
             return [row[0] for row in cursor.fetchall()]
 
-    def is_transient(self, error: OperationalError) -> bool:
+    def is_transient(self, error: DatabaseError) -> bool:
         return bool(error.args) and error.args[0] in TRANSIENT_ERRORS

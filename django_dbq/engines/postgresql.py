@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from django.db import OperationalError
+from django.db import DatabaseError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from django_dbq.clock import aware_now
@@ -179,7 +179,7 @@ class PostgreSQLEngine(ReturningEngine):
             )
             return [row[0] for row in cursor.fetchall()]
 
-    def is_transient(self, error: OperationalError) -> bool:
+    def is_transient(self, error: DatabaseError) -> bool:
         cause = error.__cause__
         state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
         return state[:2] in TRANSIENT_CLASSES or state == READ_ONLY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError
 
 from django_dbq.engines import proc
 from django_dbq.engines.returning import ReturningEngine
@@ -66,5 +66,5 @@ class SQLiteEngine(ReturningEngine):
         marks = unseen.values_list("pk", "session")
         return [worker_id for worker_id, mark in marks if proc.has_ended(mark)]
 
-    def is_transient(self, error: OperationalError) -> bool:
+    def is_transient(self, error: DatabaseError) -> bool:
         return any(words in str(error) for words in TRANSIENT_ERRORS)

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import Error, OperationalError, connections
+from django.db import DatabaseError, Error, connections
 from django.db.models import QuerySet
 
 from django_dbq.clock import as_stored
@@ -84,7 +84,7 @@ class Statements:
         for tries_left in range(TRIES_AT_A_CONTENDED_STATEMENT - 1, -1, -1):
             try:
                 return verb(*args)
-            except OperationalError as error:
+            except DatabaseError as error:
                 in_the_callers_hands = self.connection.in_atomic_block
                 if not tries_left or in_the_callers_hands or not self.is_transient(error):
                     raise
@@ -92,7 +92,7 @@ class Statements:
                 time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 (spreads rivals, no secret)
         raise AssertionError("unreachable")
 
-    def is_transient(self, error: OperationalError) -> bool:
+    def is_transient(self, error: DatabaseError) -> bool:
         """Whether it failed for no fault of the statement and may succeed when it is sent again.
 
         Rivals, a time limit, a full disk, a server that is shutting down or read-only.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 
-from django.db import Error, InterfaceError, OperationalError
+from django.db import DatabaseError, Error, InterfaceError, OperationalError
 
 from django_dbq import clock
 from django_dbq.clock import DatabaseClock
@@ -17,7 +17,9 @@ from django_dbq.rules.states import FINAL
 logger = logging.getLogger("django_dbq.worker")
 
 LARGEST_BATCH = 1_000
-TRIES_ALONE = 2  # of one outcome, with a database that answers each time
+# With a database that answers each time. More than one, because a session that somebody ends looks
+# like a value that the database refuses by ending the session.
+TRIES_TOGETHER, TRIES_ALONE = 2, 4
 
 
 class Acknowledger:
@@ -48,7 +50,7 @@ class Acknowledger:
         if not batch:
             return []
         try:
-            self._write(batch)
+            self._write_again_if_refused(batch, tries=TRIES_TOGETHER)
         except Exception as error:
             if self._is_outage(error):
                 raise
@@ -67,10 +69,10 @@ class Acknowledger:
         Drivers also call errors operational that a value has caused: a packet that is too large, a
         character that the table cannot hold. Then the database answers all the same.
         """
+        if isinstance(error, DatabaseError) and self._engine.is_transient(error):
+            return True
         if not isinstance(error, (OperationalError, InterfaceError)):
             return False
-        if isinstance(error, OperationalError) and self._engine.is_transient(error):
-            return True
         self._engine.forget_connection()
         try:
             self._engine.now()
@@ -106,15 +108,24 @@ class Acknowledger:
                     self.lost_jobs,
                 )
 
-    def _write_alone(self, job: Job, outcome: Outcome) -> None:
-        for _ in range(TRIES_ALONE):
+    def _write_again_if_refused(self, batch: list[tuple[Job, Outcome]], *, tries: int) -> None:
+        """Write it; raises what an outage raises, or else what the last try did."""
+        for tries_left in range(tries - 1, -1, -1):
             try:
-                self._write([(job, outcome)])
+                self._write(batch)
                 return
             except Exception as error:
-                if self._is_outage(error):
+                if not tries_left or self._is_outage(error):
                     raise
-                refusal = error
+
+    def _write_alone(self, job: Job, outcome: Outcome) -> None:
+        try:
+            self._write_again_if_refused([(job, outcome)], tries=TRIES_ALONE)
+            return
+        except Exception as error:
+            if self._is_outage(error):
+                raise
+            refusal = error
         logger.error("Job id=%s: its outcome is refused; it is FAILED.", job.pk, exc_info=refusal)
         for failed in (self._refused(job, outcome, refusal), Failed()):
             try:

@@ -54,18 +54,12 @@ def open_transactions() -> set[str]:
     }
 
 
-def is_usable(alias: str) -> bool:
-    """Whether this thread's connection is there and answers."""
-    connection = connections[alias]
-    return connection.connection is not None and bool(connection.is_usable())
-
-
-def roll_back_all_but(expected: Set[str]) -> None:
-    """Roll back what a task or hook has left open; raises TransactionLeftOpen if there was any."""
+def roll_back_all_but(expected: Set[str], *, quietly: bool = False) -> None:
+    """Roll back what was left open; raises TransactionLeftOpen if there was any, or `quietly`."""
     left_open = sorted(open_transactions() - expected)
     for alias in left_open:
         _discard(connections[alias])
-    if left_open:
+    if left_open and not quietly:
         raise TransactionLeftOpen(left_open[0])
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import Error, InterfaceError, OperationalError, connections, router, transaction
+from django.db import DatabaseError, Error, InterfaceError, connections, router, transaction
 
 from django_dbq import clock
 from django_dbq import settings as dbq_settings
@@ -53,7 +53,7 @@ from django_dbq.rules.outcomes import (
 )
 from django_dbq.rules.retry import as_duration, delay_before_retry
 from django_dbq.rules.states import State
-from django_dbq.worker.connections import is_usable, roll_back_all_but
+from django_dbq.worker.connections import roll_back_all_but
 
 logger = logging.getLogger("django_dbq.worker")
 
@@ -130,12 +130,14 @@ class _Attempt:
         """The task and the record of its success are one transaction: both happen, or neither."""
         using, engine = self.using, engine_for(self.using)
         task_raised: BaseException | None = None
+        session = object()  # none as long as the transaction has not begun
         committed: list[bool] = []
         outside, self.already_open = self.already_open, self.already_open | {using}
         self.is_in_transaction = True
         try:
             with transaction.atomic(using=using):
                 transaction.on_commit(partial(committed.append, True), using=using)
+                session = connections[using].connection
                 try:
                     self._judge()
                     self._run_task()
@@ -150,10 +152,11 @@ class _Attempt:
         except BaseException as error:
             self.already_open, self.is_in_transaction = outside, False
             self.job.is_held_here = True  # the outcome was rolled back
+            roll_back_all_but(outside, quietly=True)  # a broken session leaves Django in a block
             if committed:
                 _log(logging.ERROR, "Job id=%s: its on_commit raised.", self.pk, exc_info=error)
                 return replace(outcome, is_written=True)
-            if task_raised is not None or not self._is_undecided(error):
+            if task_raised is not None or not self._is_undecided(error, session):
                 return self._after_error(task_raised or error)
             # Perhaps the commit has arrived: then the job is not held any more, and the fence keeps
             # it from being given back.
@@ -161,15 +164,16 @@ class _Attempt:
             return HandedBack(is_started=True)
         return replace(outcome, is_written=True)
 
-    def _is_undecided(self, error: BaseException) -> bool:
+    def _is_undecided(self, error: BaseException, session: object) -> bool:
         """Whether a transaction that failed in the end may have arrived all the same, or may arrive
         when it is tried again; a value that the database refuses never will.
         """
         if isinstance(error, (LeaseLost, InterfaceError)):
             return True
-        if not isinstance(error, OperationalError):
+        if not isinstance(error, DatabaseError):
             return False
-        return engine_for(self.using).is_transient(error) or not is_usable(self.using)
+        was_cut_off = connections[self.using].connection is not session
+        return was_cut_off or engine_for(self.using).is_transient(error)
 
     @property
     def _is_atomic(self) -> bool:
@@ -224,13 +228,13 @@ class _Attempt:
             return self._after_no_failure(error)
         self.error = error
         self.delay = self._delay_before_retry(error)
-        if self.delay is not None and self._is_called_off():
-            return CalledOff()
         self.job.state = State.FAILED if self.delay is None else State.READY
         self._log_failure(error)
         if self.delay is not None:
             self._forget_what_the_task_changed()
         self._run_hooks_after()
+        if self.delay is not None and self._is_called_off():
+            return CalledOff()  # instead of another attempt
         return self._outcome()
 
     def _after_no_failure(self, error: BaseException) -> Outcome:

@@ -8,12 +8,10 @@ from uuid import UUID
 
 from django_dbq import clock
 
+# A slot: when its job was started, 0 in a free one; when the process must be killed for it; its id.
+SLOT_BYTES, ID_OFFSET = 32, 16
+WORDS_OF_A_SLOT = SLOT_BYTES // 8
 NEVER = float("inf")
-
-# A slot: the job's id, and two times as doubles. Each of these is written at once, so that who
-# reads while another process writes finds the old time or the new one, and none that never was.
-ID_BYTES, TIME_BYTES = 16, 8
-SLOT_BYTES = ID_BYTES + 2 * TIME_BYTES
 
 
 class Ledger:
@@ -24,26 +22,30 @@ class Ledger:
     """
 
     def __init__(self, slots: int) -> None:
-        self._ids = mmap.mmap(-1, SLOT_BYTES * slots)
-        self._times = memoryview(self._ids).cast("d")
         self._slots = range(slots)
+        self._bytes = mmap.mmap(-1, SLOT_BYTES * slots)
+        # Each time is one aligned word, and so is written whole. (struct.pack_into() would not do:
+        # it sets all to 0 first, and 0 is long ago.)
+        self._times = memoryview(self._bytes).cast("d")
+        for slot in self._slots:
+            self.limit(slot, NEVER)
 
     # The worker writes
 
     def start(self, slot: int, job_id: UUID) -> None:
         """This job runs on that thread now."""
-        at = slot * SLOT_BYTES
-        self._ids[at : at + ID_BYTES] = job_id.bytes
-        self._times[_kill_at(slot)] = NEVER
-        self._times[_started_at(slot)] = clock.monotonic()
+        offset = slot * SLOT_BYTES + ID_OFFSET
+        self._bytes[offset : offset + 16] = job_id.bytes
+        self._times[slot * WORDS_OF_A_SLOT] = clock.monotonic()
 
     def limit(self, slot: int, kill_at: float) -> None:
         """The process is to be killed if the thread is still at it then."""
-        self._times[_kill_at(slot)] = kill_at
+        self._times[slot * WORDS_OF_A_SLOT + 1] = kill_at
 
     def end(self, slot: int) -> None:
         """Nothing runs on that thread now."""
-        self._times[_started_at(slot)] = 0.0
+        self._times[slot * WORDS_OF_A_SLOT] = 0.0
+        self.limit(slot, NEVER)
 
     # The supervisor reads
 
@@ -61,15 +63,8 @@ class Ledger:
 
     def _entries(self) -> Iterator[tuple[UUID, float]]:
         for slot in self._slots:
-            kill_at = self._times[_kill_at(slot)]
-            if self._times[_started_at(slot)]:
-                at = slot * SLOT_BYTES
-                yield UUID(bytes=self._ids[at : at + ID_BYTES]), kill_at
-
-
-def _kill_at(slot: int) -> int:
-    return (slot * SLOT_BYTES + ID_BYTES) // TIME_BYTES
-
-
-def _started_at(slot: int) -> int:
-    return _kill_at(slot) + 1
+            kill_at = self._times[slot * WORDS_OF_A_SLOT + 1]
+            offset = slot * SLOT_BYTES + ID_OFFSET
+            job_id = UUID(bytes=self._bytes[offset : offset + 16])
+            if self._times[slot * WORDS_OF_A_SLOT]:
+                yield job_id, kill_at

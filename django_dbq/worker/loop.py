@@ -81,18 +81,23 @@ class Worker:
 
     def run(self) -> None:
         """Work until asked to stop, or until the options say that it is enough."""
-        self._patiently(self.clock.synchronize)
+        self._patiently(self._synchronize)
         with self.pool:
             while not self._is_done():
                 self._patiently(self._turn)
             while self.in_flight:
                 self._patiently(self._wind_down)
 
+    def _synchronize(self) -> None:
+        with self.engine.response_timeout():
+            self.clock.synchronize()
+
     def _turn(self) -> None:
-        self._flush()
-        found = self._take()
-        self._hand_back_overdue()
-        self._ask_for_cancels()
+        with self.engine.response_timeout():
+            self._flush()
+            found = self._take()
+            self._hand_back_overdue()
+            self._ask_for_cancels()
         self.watch.look()
         self.wakeup.wait(self._pause_seconds(found_work=found))
 
@@ -190,10 +195,11 @@ class Worker:
         self.watch.cancel(cancelled)
 
     def _wind_down(self) -> None:
-        self._flush()
-        self._hand_back_unstarted()
-        self.engine.mark_stopping(self.pool.running, now=self.clock.now())
-        self._ask_for_cancels()
+        with self.engine.response_timeout():
+            self._flush()
+            self._hand_back_unstarted()
+            self.engine.mark_stopping(self.pool.running, now=self.clock.now())
+            self._ask_for_cancels()
         if self._grace_is_over:
             self.watch.interrupt_all()
         self.watch.look()
@@ -212,7 +218,8 @@ class Worker:
         """Do one step; when the database is away, wait and come back for another."""
         try:
             if self._outages:
-                self._reconcile()
+                with self.engine.response_timeout():
+                    self._reconcile()
             step()
         except Error as error:
             self._outages += 1

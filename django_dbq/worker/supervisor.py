@@ -10,13 +10,9 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any
-from uuid import UUID
 
 from django.db import Error, connections
 
@@ -25,6 +21,8 @@ from django_dbq import settings as dbq_settings
 from django_dbq.engines import engine_for
 from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.deaths import Death
+from django_dbq.worker.child import DONE, Child
+from django_dbq.worker.connections import close_all_connections
 from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.loop import Worker
 from django_dbq.worker.options import WorkerOptions
@@ -38,7 +36,6 @@ SECOND_SIGNAL_AFTER_SECONDS = 1.0  # sooner, it is the same wish, sent to the wh
 STOP_REMINDER_SECONDS = 1.0
 INTERRUPTED_TASKS_MAY_TAKE_SECONDS = 2.0  # to clean up, when the grace time is over
 OVERDUE_INTERVAL_SECONDS = 0.5  # how often it looks for tasks that have overrun their timeout
-DONE = "done"  # what a worker says to its supervisor before it ends by itself
 HEALTHY_AFTER_SECONDS = 10.0
 LONGEST_RESTART_PAUSE_SECONDS = 30.0
 
@@ -46,54 +43,6 @@ LONGEST_RESTART_PAUSE_SECONDS = 30.0
 def can_supervise() -> bool:
     """Whether this system has processes that a supervisor can fork."""
     return "fork" in multiprocessing.get_all_start_methods()
-
-
-@dataclass
-class Child:
-    """One worker process, seen from its supervisor."""
-
-    process: Any
-    channel: Connection
-    lease: Lease
-    ledger: Ledger
-    started_at: float = field(default_factory=clock.monotonic)
-    worker_id: int | None = None
-    is_condemned: bool = False  # taken for dead by others, and told to end
-    overran: frozenset[UUID] = frozenset()  # jobs that it was killed for
-    is_killed: bool = False  # by us
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it said, before it ended, that it has done all that was asked for.
-
-        An exit code of 0 does not say so: a task may call `os._exit(0)`.
-        """
-        try:
-            return self.channel.poll() and self.channel.recv() == DONE
-        except (EOFError, OSError):
-            return False
-
-    def kill(self) -> None:
-        """End it at once; no job of its is to blame."""
-        self.is_killed = True
-        self.process.kill()
-
-    def death(self) -> Death:
-        """How it ended."""
-        cause = cause_of_death(self.process.exitcode)
-        if self.overran:
-            cause = "it ran for longer than its timeout, would not end and was killed"
-        return Death(
-            worker=f"{socket.gethostname()}:{self.process.pid}",
-            cause=cause,
-            was_running=self.ledger.running(),
-            overran=self.overran,
-            is_crash=not (self.is_killed or self.is_condemned),
-        )
-
-    @property
-    def age_seconds(self) -> float:
-        return clock.monotonic() - self.started_at
 
 
 class Supervisor:
@@ -237,14 +186,13 @@ class Supervisor:
         """
         for child in self.children:
             overran = child.ledger.overdue(clock.monotonic())
-            if overran and not child.is_killed:
+            if overran and child.killed_at is None:
                 logger.error(
                     "Worker process %d is killed: job id=%s ran for longer than its timeout and "
                     "did not end when it was told to.",
                     child.process.pid,
                     ", ".join(map(str, overran)),
                 )
-                child.overran = overran
                 child.kill()
 
     def _wait(self) -> None:
@@ -270,8 +218,8 @@ class Supervisor:
         self._bury()
 
     def _note_death(self, child: Child) -> None:
-        if child.overran:
-            return  # told, and done on purpose
+        if child.killed_at:
+            return  # told when it was done
         if child.age_seconds > HEALTHY_AFTER_SECONDS:
             self._quick_deaths = 0
         else:
@@ -296,7 +244,8 @@ class Supervisor:
         """Give back at once what dead workers of ours held, and forget them."""
         for worker_id, death in sorted(self._unburied.items()):
             try:
-                rescued = self.engine.rescue(worker_id, death, now=self.registrar.clock.now())
+                with self.engine.response_timeout():
+                    rescued = self.engine.rescue(worker_id, death, now=self.registrar.clock.now())
             except Error as error:
                 logger.warning("Jobs cannot be given back yet: %s", str(error).strip())
                 self.engine.forget_connection()
@@ -411,15 +360,6 @@ def serve(options: WorkerOptions) -> int:
     if options.processes and can_supervise():
         return Supervisor(options).run()
     return serve_here(options)
-
-
-def close_all_connections() -> None:
-    """Close every connection of this thread, and the pools that Django 5.1+ may keep."""
-    connections.close_all()
-    for connection in connections.all(initialized_only=True):
-        close_pool = getattr(connection, "close_pool", None)
-        if close_pool:
-            close_pool()
 
 
 def _die_with(channel: Connection) -> None:
