@@ -7,12 +7,14 @@ from datetime import timedelta
 import pytest
 
 from django_dbq.engines import holders
-from django_dbq.models import Job, WorkerProcess
+from django_dbq.models import Attempt, Job, WorkerProcess
+from django_dbq.rules.deaths import Death
 from django_dbq.rules.outcomes import Advanced, Requeued
 from django_dbq.rules.states import FINAL, HELD, State
 from tests.engines.conftest import NOW, ids, row, story, values
 
 LATER = NOW + timedelta(minutes=5)
+LOST = Death(worker="host:7", cause="nobody knows")
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_jobs_of_different_tokens_are_handed_back_together(engine, job_row, clai
 def test_who_has_lost_a_job_cannot_hand_it_back(engine, job_row, claim):
     job_row()
     (claimed,) = claim()
-    engine.rescue(1, now=NOW)
+    engine.rescue(1, LOST, now=NOW)
     claim(worker_id=2)
     before = values(claimed)
 
@@ -161,7 +163,7 @@ def test_a_worker_that_was_heard_at_that_very_moment_is_not_silent(engine, worke
 
 def test_a_heartbeat_tells_which_workers_have_been_taken_for_dead(engine, worker):
     living, dead = worker(), worker()
-    engine.rescue(dead, now=NOW)
+    engine.rescue(dead, LOST, now=NOW)
 
     assert engine.heartbeat([living, dead], now=LATER) == {dead}
     assert WorkerProcess.objects.get().last_seen == LATER
@@ -183,19 +185,81 @@ def test_a_dead_worker_s_jobs_are_given_back_and_the_worker_is_forgotten(
     jobs = claim(3, worker_id=dead)
     Job.objects.filter(pk=jobs[0].pk).update(state=State.STOPPING)
 
-    assert engine.rescue(dead, now=LATER) == 3
+    assert engine.rescue(dead, LOST, now=LATER) == 3
     for job in jobs:
-        assert (row(job).state, row(job).worker_id) == (State.READY, None)
+        assert (row(job).state, row(job).worker_id) in [(State.READY, None), (State.NEW, None)]
     assert not WorkerProcess.objects.exists()
     assert set(ids(claim(3, worker_id=9))) == set(ids(jobs))
 
 
-def test_a_rescued_job_has_made_its_attempt(engine, worker, job_row, claim):
-    job_row()
-    claim(worker_id=worker())
-    engine.rescue(WorkerProcess.objects.get().pk, now=LATER)
+def death_of(jobs, **facts):
+    return Death(worker="host:7", cause="a signal", was_running=frozenset(ids(jobs)), **facts)
 
-    assert claim()[0].attempts == 2
+
+def test_a_crash_costs_no_attempt_and_is_counted_and_told(engine, worker, job_row, claim):
+    job_row()
+    dead = worker()
+    jobs = claim(worker_id=dead)
+    engine.rescue(dead, death_of(jobs), now=LATER)
+
+    job = row(jobs[0])
+    assert (job.state, job.attempts, job.crashes) == (State.READY, 0, 1)
+    told = Attempt.objects.get()
+    assert (told.job_id, told.worker, told.number) == (job.pk, "host:7", 1)
+    assert told.exception == "django_dbq.exceptions.WorkerDied"
+    assert told.message.endswith("a signal")
+
+
+def test_only_the_job_that_ran_is_charged(engine, worker, job_row, claim):
+    for _ in range(3):
+        job_row()
+    dead = worker()
+    ran, *others = claim(3, worker_id=dead)
+    engine.rescue(dead, death_of([ran]), now=LATER)
+
+    assert row(ran).crashes == 1
+    assert {(row(job).state, row(job).attempts, row(job).crashes) for job in others} == {
+        (State.NEW, 0, 0)
+    }
+    assert Attempt.objects.count() == 1
+
+
+@pytest.mark.parametrize(("threads", "charged"), [(1, 0), (2, 2)])
+def test_where_nobody_knows_what_ran_few_jobs_did(engine, job_row, claim, threads, charged):
+    for _ in range(2):
+        job_row()
+    dead = engine.register(hostname="host", pid=7, queues=[], now=NOW, threads=threads).pk
+    claim(2, worker_id=dead)
+    engine.rescue(dead, LOST, now=LATER)
+
+    assert sum(Job.objects.values_list("crashes", flat=True)) == charged
+
+
+def test_a_job_that_ran_in_a_worker_that_was_made_to_end_is_innocent(
+    engine, worker, job_row, claim
+):
+    job_row()
+    dead = worker()
+    jobs = claim(worker_id=dead)
+    engine.rescue(dead, death_of(jobs, is_crash=False), now=LATER)
+
+    job = row(jobs[0])
+    assert (job.state, job.attempts, job.crashes) == (State.READY, 0, 0)
+    assert job.started_at is not None
+    assert not Attempt.objects.exists()
+
+
+def test_a_job_that_its_worker_was_killed_for_is_marked_so(engine, worker, job_row, claim):
+    for _ in range(2):
+        job_row()
+    dead = worker()
+    culprit, neighbour = jobs = claim(2, worker_id=dead)
+    death = death_of(jobs, overran=frozenset([culprit.pk]), is_crash=False)
+    engine.rescue(dead, death, now=LATER)
+
+    assert (row(culprit).killed_at, row(culprit).crashes) == (LATER, 0)
+    assert (row(neighbour).killed_at, row(neighbour).crashes) == (None, 0)
+    assert Attempt.objects.get().exception == "django_dbq.exceptions.JobTimeout"
 
 
 def test_a_rescue_touches_the_dead_worker_s_jobs_alone(engine, worker, job_row, claim):
@@ -207,7 +271,7 @@ def test_a_rescue_touches_the_dead_worker_s_jobs_alone(engine, worker, job_row, 
     waiting = Job.objects.get(state=State.NEW)
     before = [values(job) for job in [*of_the_living, *of_nobody, waiting]]
 
-    assert engine.rescue(dead, now=LATER) == 0
+    assert engine.rescue(dead, LOST, now=LATER) == 0
     assert [values(job) for job in [*of_the_living, *of_nobody, waiting]] == before
 
 
@@ -215,7 +279,7 @@ def test_a_rescue_touches_the_dead_worker_s_jobs_alone(engine, worker, job_row, 
 def test_a_rescue_leaves_finished_jobs_of_the_dead_worker_alone(engine, worker, job_row, state):
     job = job_row(state=state, worker_id=worker())
     before = values(job)
-    engine.rescue(before["worker_id"], now=LATER)
+    engine.rescue(before["worker_id"], LOST, now=LATER)
 
     assert values(job) == before
 
@@ -227,7 +291,7 @@ def test_all_jobs_are_rescued_however_many(engine, worker, job_row, claim, monke
         job_row()
     claim(9, worker_id=dead)
 
-    assert engine.rescue(dead, now=LATER) == 9
+    assert engine.rescue(dead, LOST, now=LATER) == 9
 
 
 def test_who_is_rescued_twice_gives_nothing_back_the_second_time(engine, worker, job_row, claim):
@@ -235,9 +299,9 @@ def test_who_is_rescued_twice_gives_nothing_back_the_second_time(engine, worker,
     dead = worker()
     claim(worker_id=dead)
 
-    assert engine.rescue(dead, now=LATER) == 1
+    assert engine.rescue(dead, LOST, now=LATER) == 1
     claim(worker_id=worker())
-    assert engine.rescue(dead, now=LATER) == 0
+    assert engine.rescue(dead, LOST, now=LATER) == 0
 
 
 def test_of_several_rescuers_each_job_is_given_back_by_one(shared_engine, side_by_side):
@@ -245,10 +309,10 @@ def test_of_several_rescuers_each_job_is_given_back_by_one(shared_engine, side_b
     shared_engine.insert_alike(Job(name="noop"), ({} for _ in range(1_200)))
     shared_engine.claim(["default"], limit=1_200, worker_id=dead, now=NOW)
 
-    rescued = side_by_side(lambda _: shared_engine.rescue(dead, now=LATER), threads=3)
+    rescued = side_by_side(lambda _: shared_engine.rescue(dead, LOST, now=LATER), threads=3)
 
     assert sum(rescued) == 1_200
-    assert set(Job.objects.values_list("state", "attempts")) == {(State.READY, 1)}
+    assert set(Job.objects.values_list("state", "attempts")) == {(State.NEW, 0)}
 
 
 def test_a_claim_that_arrives_after_its_worker_was_buried_is_found(engine, worker, job_row, claim):
@@ -257,7 +321,7 @@ def test_a_claim_that_arrives_after_its_worker_was_buried_is_found(engine, worke
         job_row()
     claim(worker_id=living)
     claim(worker_id=None)
-    engine.rescue(dead, now=NOW)
+    engine.rescue(dead, LOST, now=NOW)
     assert engine.vanished_workers() == []
 
     claim(worker_id=dead)
