@@ -26,6 +26,7 @@ REFERENCE = Path("docs/reference.md")
 RETRIES = Path("docs/how-to/retries-and-timeouts.md")
 LIFE_CYCLE = Path("docs/job-life-cycle.md")
 README = Path("README.md")
+RELIABILITY = Path("docs/reliability.md")
 CONTRIBUTING = Path("CONTRIBUTING.md")
 
 COMMANDS = ("worker", "queue_depth", "delete_old_jobs", "orphaned_jobs")
@@ -365,3 +366,11 @@ def test_the_contributing_page_has_every_folder_of_tests():
     rows = table(CONTRIBUTING, "How the tests are laid out")
 
     assert folders <= set(first_names(rows))
+
+
+def test_each_test_that_the_page_on_reliability_names_is_there():
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`", (ROOT / RELIABILITY).read_text())
+
+    assert len(named) > 20
+    for path, test in named:
+        assert f"def {test}(" in (ROOT / path).read_text() if test else (ROOT / path).exists()
