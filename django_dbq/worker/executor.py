@@ -186,7 +186,7 @@ class _Attempt:
         """Raise what earlier attempts have earned, in a worker that lived to tell it."""
         job = self.job
         self._find_place()
-        if job.crashes >= dbq_settings.current().max_crashes:
+        if job.crashes and job.crashes >= dbq_settings.current().max_crashes:
             raise PoisonJob(job.crashes, _workers_that_died(job))
         if job.killed_at:
             raise JobTimeout
@@ -297,6 +297,8 @@ class _Attempt:
         )
 
     def _run_hooks_after(self) -> None:
+        if self.job.crashes and self.job.crashes > dbq_settings.current().max_crashes:
+            return  # a worker died of the verdict itself, that is, of these hooks
         try:
             hooks = self.job.declaration.hooks
         except (JobNotDeclared, InvalidDeclaration):
@@ -410,4 +412,4 @@ def _workers_that_died(job: Job) -> list[str]:
     deaths = Attempt.objects.using(job._state.db).filter(
         job_id=job.pk, exception=path_of(WorkerDied), task=job.next_task
     )
-    return list(deaths.values_list("worker", flat=True))
+    return list(dict.fromkeys(deaths.order_by("pk").values_list("worker", flat=True)))

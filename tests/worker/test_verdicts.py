@@ -601,6 +601,19 @@ def test_a_task_that_its_workers_died_of_is_failed_by_one_that_lives(
     assert kinds == [path_of(WorkerDied)] * 3 + [path_of(PoisonJob)]
 
 
+def test_a_worker_that_dies_of_the_failure_hook_is_the_last(
+    declare, claimed, claim, die, settle, hooks, called
+):
+    declare(nothing, **hooks)
+    die(claimed())
+    for worker_id in (2, 3, 4):  # the fourth ran the hook
+        die(claim(worker_id))
+    job = settle(claim(5))
+
+    assert (job.state, job.crashes) == (State.FAILED, 4)
+    assert called == []
+
+
 def test_how_many_workers_may_die_of_a_task_is_a_setting(
     declare, claimed, claim, die, settle, settings
 ):
