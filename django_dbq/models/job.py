@@ -215,6 +215,8 @@ class Job(models.Model):
 
     # True on an instance that this process has claimed and not yet acknowledged.
     is_held_here = False
+    # The workspace, as text, that a task or hook has written by `save()`: a checkpoint.
+    saved_workspace: str | None = None
 
     _looked_at = float("-inf")  # when `cancel_requested` last asked
 
@@ -251,6 +253,8 @@ class Job(models.Model):
             kwargs["update_fields"] = self._fields_to_save()
         self.require_storable()
         super().save(*args, **kwargs)
+        if self.is_held_here and "workspace" in (kwargs.get("update_fields") or ["workspace"]):
+            self.saved_workspace = self.workspace_as_json()
 
     def _make_ready_to_insert(self) -> bool:
         """Fill in what a new job needs; False when its creation hook failed and that is logged."""

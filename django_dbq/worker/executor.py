@@ -110,7 +110,7 @@ class _Attempt:
         self.is_in_transaction = False
         job.workspace = {} if job.workspace is None else job.workspace
         self.before = {name: getattr(job, name) for name in SAVED_WITH_THE_OUTCOME}
-        self.workspace_before = _as_json(job)
+        self.workspace_before, job.saved_workspace = _as_json(job), None
         self.place_before = (job.next_task, job.task_index)
 
     def run(self) -> Outcome:
@@ -151,7 +151,8 @@ class _Attempt:
                     raise LeaseLost(self.pk)
         except BaseException as error:
             self.already_open, self.is_in_transaction = outside, False
-            self.job.is_held_here = True  # the outcome was rolled back
+            # The outcome was rolled back, and so was what the task had saved.
+            self.job.is_held_here, self.job.saved_workspace = True, None
             roll_back_all_but(outside, quietly=True)  # a broken session leaves Django in a block
             if committed:
                 _log(logging.ERROR, "Job id=%s: its on_commit raised.", self.pk, exc_info=error)
@@ -277,8 +278,8 @@ class _Attempt:
         """The next attempt starts where this one did; a retry hook may change that."""
         for name, value in self.before.items():
             setattr(self.job, name, value)
-        if self.workspace_before is not None:
-            self.job.workspace = json.loads(self.workspace_before)
+        if self._workspace_in_the_row is not None:
+            self.job.workspace = json.loads(self._workspace_in_the_row)
 
     def _log_failure(self, error: BaseException) -> None:
         wait = "" if self.delay is None else f"; next try in {self.delay.total_seconds():.1f} s"
@@ -348,6 +349,10 @@ class _Attempt:
             return Completed(changes)
         return Failed(changes, story=story)
 
+    @property
+    def _workspace_in_the_row(self) -> str | None:
+        return self.job.saved_workspace or self.workspace_before
+
     def _changes(self) -> dict[str, Any]:
         job = self.job
         changes = {
@@ -356,7 +361,7 @@ class _Attempt:
             if getattr(job, name) != value
         }
         try:
-            if job.workspace_as_json() != self.workspace_before:
+            if job.workspace_as_json() != self._workspace_in_the_row:
                 changes["workspace"] = job.workspace
         except WorkspaceNotJSON as error:
             # The task is FAILED for it already, or a hook did it: the last good one stays.

@@ -65,7 +65,8 @@ def needs_a_process(job: Job) -> bool:
     if job.cancel_requested_at or job.killed_at:
         return False  # it is judged, and its task does not run
     if job.crashes:
-        return job.crashes < dbq_settings.current().max_crashes
+        # The verdict too: it runs the job's hooks. If these are what kills, none are run any more.
+        return job.crashes <= dbq_settings.current().max_crashes
     try:
         return job.declaration.isolation == "process"
     except (JobNotDeclared, InvalidDeclaration):
@@ -254,11 +255,16 @@ class ProcessRun(Run):
             return self._end(perform)
         if isinstance(said, NotBegun):
             return self._postponed(said.reason)
-        if self._step is None:
+        if self._step is None and not self._is_verdict:
             return self._postponed(f"it ended at once, {cause_of_death(exit_code)}")
         return self._crashed(
             f"The task's own process, {child.pid}, died: {cause_of_death(exit_code)}."
         )
+
+    @property
+    def _is_verdict(self) -> bool:
+        """Whether the task does not run, and only the hooks of a job that is given up do."""
+        return self.job.crashes >= dbq_settings.current().max_crashes
 
     def _follow(self, child: Child) -> tuple[object, int | None]:
         """What the process says in the end, None if it died before, and its exit code."""

@@ -16,6 +16,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "refuse_to_end": {"timeout": 0.3, "grace": 0.3, "failure_hook": f"{TASKS}.note_failure"},
     "hold_the_gil": {"grace": 0.3},
     "die": {},
+    "die_and_die_of_the_hook": {"failure_hook": f"{TASKS}.die_in_the_hook"},
     "exit_quietly": {},
     "fork_and_die": {},
     "fork_and_exit": {},

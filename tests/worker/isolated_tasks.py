@@ -79,6 +79,14 @@ def die(job):
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def die_and_die_of_the_hook(job):
+    die(job)
+
+
+def die_in_the_hook(job, exception):
+    die(job)
+
+
 def fork(job):
     pid = os.fork()
     if not pid:

@@ -238,6 +238,17 @@ def test_a_task_that_kills_its_process_again_and_again_is_poison(bench):
     ]
 
 
+def test_a_failure_hook_that_kills_is_run_once_more_and_in_a_process_of_its_own(bench):
+    bench.begin("die_and_die_of_the_hook")
+    for crashes in (1, 2, 3, 4):
+        assert bench.finish().crashes == crashes
+        bench.finished.clear()
+        bench.claim()
+    job = bench.finish()
+
+    assert (job.state, job.crashes) == (State.FAILED, 4)
+
+
 def test_a_neighbour_of_a_dying_process_goes_on(bench):
     dying, living = bench.begin("die"), bench.begin("tell_where")
     bench.finish(2)

@@ -614,6 +614,23 @@ def test_a_worker_that_dies_of_the_failure_hook_is_the_last(
     assert called == []
 
 
+def test_what_a_task_has_saved_itself_is_there_for_the_next_attempt(
+    declare, claimed, claim, settle
+):
+    def save_half(job):
+        job.workspace["checkpoint"] = job.workspace.get("checkpoint", 0) + 1
+        job.save()
+        job.workspace["spoilt"] = True
+        raise LookupError
+
+    def note_retry(job, exception):
+        job.workspace["retried"] = job.attempts
+
+    declare(save_half, retry=3, retry_hook=note_retry)
+    assert settle(claimed()).workspace == {"checkpoint": 1, "retried": 1}
+    assert settle(claim()).workspace == {"checkpoint": 2, "retried": 2}
+
+
 def test_how_many_workers_may_die_of_a_task_is_a_setting(
     declare, claimed, claim, die, settle, settings
 ):
