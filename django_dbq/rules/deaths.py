@@ -26,6 +26,7 @@ class Death:
     worker: str  # host and process id
     cause: str
     was_running: frozenset[UUID] | None = None  # the jobs whose tasks ran; None: nobody knows
+    ran_elsewhere: frozenset[UUID] = frozenset()  # in processes of their own, which died with it
     overran: frozenset[UUID] = frozenset()  # it was killed for these
     is_crash: bool = True  # False: it was made to end, and no job is to blame
 
@@ -48,7 +49,7 @@ class Death:
         """
         if job_id in self.overran:
             return Verdict.OVERRAN
-        if state == State.STOPPING:
+        if state == State.STOPPING or job_id in self.ran_elsewhere:
             return Verdict.INTERRUPTED
         if job_id not in running:
             return Verdict.HAND_BACK

@@ -54,6 +54,7 @@ class Child:
             worker=f"{socket.gethostname()}:{self.process.pid}",
             cause=OVERRAN if overran else cause_of_death(self.process.exitcode),
             was_running=self.ledger.running(),
+            ran_elsewhere=self.ledger.running_elsewhere(),
             overran=overran,
             is_crash=self.killed_at is None and not self.is_condemned,
         )

@@ -35,7 +35,7 @@ from django_dbq.models import Job
 from django_dbq.rules.outcomes import Crashed, Failed, Failure, Outcome, Snoozed
 from django_dbq.worker import logs
 from django_dbq.worker.interrupts import Interrupted, Interruption
-from django_dbq.worker.ledger import NEVER
+from django_dbq.worker.ledger import NEVER, Ledger
 from django_dbq.worker.processes import cause_of_death
 from django_dbq.worker.runs import Run
 
@@ -211,9 +211,10 @@ class ForkServer:
 class ProcessRun(Run):
     """A run in a process of its own, on behalf of a thread that waits for it."""
 
-    def __init__(self, job: Job, fork_server: ForkServer) -> None:
+    def __init__(self, job: Job, fork_server: ForkServer, ledger: Ledger, slot: int) -> None:
         super().__init__(job)
         self._fork_server = fork_server
+        self._ledger, self._slot = ledger, slot
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._interrupted_by: Interruption | None = None
@@ -241,6 +242,13 @@ class ProcessRun(Run):
 
     def perform(self, perform: Callable[..., Outcome]) -> Outcome:
         """`perform` is for what is decided here: what becomes of a job whose process we killed."""
+        self._ledger.start(self._slot, self.job.pk, elsewhere=True)
+        try:
+            return self._perform(perform)
+        finally:
+            self._ledger.end(self._slot)
+
+    def _perform(self, perform: Callable[..., Outcome]) -> Outcome:
         job = self.job
         if self._interrupted_by is not None:
             return self._end(perform)
@@ -307,6 +315,7 @@ class ProcessRun(Run):
 
     def _end(self, perform: Callable[..., Outcome]) -> Outcome:
         """As if the task had let the interruption pass; its story began when its process did."""
+        self._ledger.start(self._slot, self.job.pk)  # hooks may run here
         why = self._interrupted_by or JobInterrupted
         outcome = perform(self.job, interruptible=Interrupted(why))
         if isinstance(outcome, Failed) and outcome.story is not None:

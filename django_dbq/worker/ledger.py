@@ -8,8 +8,9 @@ from uuid import UUID
 
 from django_dbq import clock
 
-# A slot: when its job was started, 0 in a free one; when the process must be killed for it; its id.
-SLOT_BYTES, ID_OFFSET = 32, 16
+# A slot: when its job was started, 0 in a free one; when the process must be killed for it; 1 if the
+# task runs in a process of its own; the job's id.
+SLOT_BYTES, ID_OFFSET = 40, 24
 WORDS_OF_A_SLOT = SLOT_BYTES // 8
 NEVER = float("inf")
 
@@ -32,10 +33,11 @@ class Ledger:
 
     # The worker writes
 
-    def start(self, slot: int, job_id: UUID) -> None:
-        """This job runs on that thread now."""
+    def start(self, slot: int, job_id: UUID, *, elsewhere: bool = False) -> None:
+        """That thread has this job now; `elsewhere`: and waits for the process that runs it."""
         offset = slot * SLOT_BYTES + ID_OFFSET
         self._bytes[offset : offset + 16] = job_id.bytes
+        self._times[slot * WORDS_OF_A_SLOT + 2] = float(elsewhere)
         self._times[slot * WORDS_OF_A_SLOT] = clock.monotonic()
 
     def limit(self, slot: int, kill_at: float) -> None:
@@ -50,21 +52,25 @@ class Ledger:
     # The supervisor reads
 
     def running(self) -> frozenset[UUID]:
-        """The jobs whose tasks run, or ran when the worker died."""
-        return frozenset(job_id for job_id, _ in self._entries())
+        """The jobs whose tasks run in the worker's process, or ran when it died."""
+        return self._ids(elsewhere=False)
+
+    def running_elsewhere(self) -> frozenset[UUID]:
+        """The jobs whose tasks run in processes of their own: they cannot take the worker down."""
+        return self._ids(elsewhere=True)
 
     def overdue(self, now: float) -> frozenset[UUID]:
         """The jobs for whose sake the worker must be killed, or had to be at that time."""
-        return frozenset(job_id for job_id, kill_at in self._entries() if kill_at <= now)
+        return frozenset(job_id for job_id, kill_at, _ in self._entries() if kill_at <= now)
 
-    def next_kill_at(self) -> float:
-        """When the first of them is overdue; infinity if none will be."""
-        return min((kill_at for _, kill_at in self._entries()), default=NEVER)
+    def _ids(self, *, elsewhere: bool) -> frozenset[UUID]:
+        return frozenset(job_id for job_id, _, where in self._entries() if where == elsewhere)
 
-    def _entries(self) -> Iterator[tuple[UUID, float]]:
+    def _entries(self) -> Iterator[tuple[UUID, float, bool]]:
         for slot in self._slots:
             kill_at = self._times[slot * WORDS_OF_A_SLOT + 1]
             offset = slot * SLOT_BYTES + ID_OFFSET
             job_id = UUID(bytes=self._bytes[offset : offset + 16])
+            elsewhere = bool(self._times[slot * WORDS_OF_A_SLOT + 2])
             if self._times[slot * WORDS_OF_A_SLOT]:
-                yield job_id, kill_at
+                yield job_id, kill_at, elsewhere

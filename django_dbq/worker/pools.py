@@ -114,7 +114,7 @@ class ThreadPool:
     def _run_of(self, job: Job, number: int) -> Run:
         if needs_a_process(job):
             if can_isolate():
-                return ProcessRun(job, self._fork_server)
+                return ProcessRun(job, self._fork_server, self.ledger, number)
             logger.warning("Job id=%s runs in this process: this system cannot fork.", job.pk)
         return ThreadRun(job, self.ledger, number)
 

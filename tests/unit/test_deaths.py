@@ -94,3 +94,9 @@ def test_who_was_killed_for_overrunning_overran_and_the_neighbours_did_not(state
 
     assert verdict(death, IDS[0], state) is Verdict.OVERRAN
     assert verdict(death, IDS[1], state) is Verdict.INTERRUPTED
+
+
+def test_a_job_that_ran_in_a_process_of_its_own_is_innocent_but_not_as_good_as_new():
+    death = Death("host:1", "killed", was_running=frozenset(), ran_elsewhere=frozenset(IDS[:1]))
+
+    assert death.verdict(IDS[0], State.PROCESSING, frozenset()) is Verdict.INTERRUPTED

@@ -173,7 +173,7 @@ def test_other_jobs_run_in_the_worker(bench):
 
 @pytest.mark.parametrize(
     "judged",
-    [{"crashes": 3}, {"killed_at": now()}, {"cancel_requested_at": now()}],
+    [{"crashes": 4}, {"killed_at": now()}, {"cancel_requested_at": now()}],
     ids=lambda fields: next(iter(fields)),
 )
 def test_a_job_that_is_only_judged_needs_no_process(judged):
@@ -352,6 +352,8 @@ def test_a_task_that_is_interrupted_before_it_begins_does_not_begin(bench, why):
     run = isolation.ProcessRun(
         Job.objects.create(name="wait", workspace={"folder": str(bench.folder)}),
         bench.pool._fork_server,
+        bench.pool.ledger,
+        0,
     )
     Job.objects.update(state=State.PROCESSING)
     run.interrupt(why, grace_seconds=30)

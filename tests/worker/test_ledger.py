@@ -13,12 +13,16 @@ from django_dbq import clock
 from django_dbq.worker.ledger import NEVER, Ledger
 
 
+def next_kill_at(ledger):
+    return min((kill_at for _, kill_at, _ in ledger._entries()), default=NEVER)
+
+
 def test_a_new_ledger_is_empty():
     ledger = Ledger(3)
 
     assert ledger.running() == frozenset()
     assert ledger.overdue(NEVER) == frozenset()
-    assert ledger.next_kill_at() == NEVER
+    assert next_kill_at(ledger) == NEVER
 
 
 def test_a_job_stands_in_its_slot_while_it_runs():
@@ -38,7 +42,7 @@ def test_a_job_is_overdue_from_its_limit_on_and_only_while_it_runs():
     kill_at = clock.monotonic() + 5
     ledger.limit(0, kill_at)
 
-    assert ledger.next_kill_at() == kill_at
+    assert next_kill_at(ledger) == kill_at
     assert ledger.overdue(kill_at - 1) == frozenset()
     assert ledger.overdue(kill_at) == {limited}
     ledger.end(0)
@@ -83,3 +87,14 @@ def test_what_a_killed_process_ran_can_be_read_after_its_death():
 
     assert ledger.running() == {job_id}
     assert ledger.overdue(kill_at) == {job_id}
+
+
+def test_what_runs_in_a_process_of_its_own_is_told_apart():
+    ledger = Ledger(2)
+    here, elsewhere = uuid4(), uuid4()
+    ledger.start(0, here)
+    ledger.start(1, elsewhere, elsewhere=True)
+
+    assert (ledger.running(), ledger.running_elsewhere()) == ({here}, {elsewhere})
+    ledger.start(1, elsewhere)  # its hooks run here
+    assert ledger.running() == {here, elsewhere}
