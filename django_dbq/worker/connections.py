@@ -63,6 +63,13 @@ def roll_back_all_but(expected: Set[str], *, quietly: bool = False) -> None:
         raise TransactionLeftOpen(left_open[0])
 
 
+def discard_all_but(expected: Set[str]) -> None:
+    """Close the connections that hold nothing of the caller's: they may be out of step."""
+    for connection in connections.all(initialized_only=True):
+        if connection.alias not in expected and connection.connection is not None:
+            _discard(connection)
+
+
 def _is_in_transaction(connection: Any) -> bool:
     if connection.connection is None and not connection.in_atomic_block:
         return False

@@ -25,6 +25,7 @@ from django_dbq.exceptions import (
     InvalidJob,
     JobCancelled,
     JobInterrupted,
+    JobInterruption,
     JobNotDeclared,
     JobTimeout,
     LeaseLost,
@@ -53,7 +54,7 @@ from django_dbq.rules.outcomes import (
 )
 from django_dbq.rules.retry import as_duration, delay_before_retry
 from django_dbq.rules.states import State
-from django_dbq.worker.connections import roll_back_all_but
+from django_dbq.worker.connections import discard_all_but, roll_back_all_but
 
 logger = logging.getLogger("django_dbq.worker")
 
@@ -198,6 +199,10 @@ class _Attempt:
             with self.interruptible:
                 job.run_pre_task_hook()
                 job.run_next_task()
+        except BaseException as error:
+            if isinstance(error, JobInterruption) or isinstance(error.__context__, JobInterruption):
+                discard_all_but(self.already_open)  # it may have struck in the middle of a query
+            raise
         finally:
             roll_back_all_but(self.already_open)
         job.workspace_as_json()

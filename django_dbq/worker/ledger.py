@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django_dbq import clock
 
-# A slot: when its job was started, 0 in a free one; when the process must be killed for it; 1 if the
-# task runs in a process of its own; the job's id.
+# A slot: when its job was started, 0 in a free one; when the process must be killed for it; 1 if
+# the task runs in a process of its own; the job's id.
 SLOT_BYTES, ID_OFFSET = 40, 24
 WORDS_OF_A_SLOT = SLOT_BYTES // 8
 NEVER = float("inf")
