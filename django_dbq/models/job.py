@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -113,8 +113,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         asked = {"cancel_requested_at": moment, "cancel_reason": reason}
         held = jobs.filter(state__in=HELD, cancel_requested_at__isnull=True)
 
-        def cancel_waiting() -> int:
-            return jobs.filter(state__in=WAITING).update(
+        def cancel_waiting(*, was_asked: bool) -> int:
+            unasked = not was_asked
+            waiting = jobs.filter(state__in=WAITING, cancel_requested_at__isnull=unasked)
+            return waiting.update(
                 state=State.CANCELLED,
                 token=models.F("token") + 1,
                 finished_at=moment,
@@ -122,8 +124,10 @@ class JobQuerySet(models.QuerySet["Job"]):
                 **asked,
             )
 
-        # Again in the end: a job may have been given back in between.
-        return cancel_waiting() + held.update(**asked) + cancel_waiting()
+        count = cancel_waiting(was_asked=False) + held.update(**asked)
+        # Again: a job may have been given back in between.
+        cancel_waiting(was_asked=True)
+        return count + cancel_waiting(was_asked=False)
 
     def prunable(self, created_before: datetime) -> JobQuerySet:
         """Finished jobs of that age, and those of vanished workers that were asked to stop."""
@@ -253,8 +257,8 @@ class Job(models.Model):
             kwargs["update_fields"] = self._fields_to_save()
         self.require_storable()
         super().save(*args, **kwargs)
-        if self.is_held_here and "workspace" in (kwargs.get("update_fields") or ["workspace"]):
-            self.saved_workspace = self.workspace_as_json()
+        if self.is_held_here:
+            self._note_checkpoint(kwargs.get("update_fields"))
 
     def _make_ready_to_insert(self) -> bool:
         """Fill in what a new job needs; False when its creation hook failed and that is logged."""
@@ -268,6 +272,14 @@ class Job(models.Model):
             logger.exception("Job %r was not created: its creation hook raised.", self.name)
             return False
         return True
+
+    def _note_checkpoint(self, fields: Collection[str] | None) -> None:
+        if fields is not None and "workspace" in fields:
+            text = self.workspace_as_json()
+            # If the task's own transaction is rolled back, nothing was saved.
+            transaction.on_commit(
+                lambda: setattr(self, "saved_workspace", text), using=self._state.db
+            )
 
     def _fields_to_save(self) -> set[str]:
         fields = {field.name for field in self._meta.concrete_fields if not field.primary_key}
@@ -342,7 +354,9 @@ class Job(models.Model):
         one that it had reached before. `Job.objects.filter(...).cancel()` does it to many.
         """
         JobQuerySet(type(self), using=self._state.db).filter(pk=self.pk).cancel(reason)
-        self.refresh_from_db(fields=["state", "finished_at", "cancel_requested_at"])
+        self.refresh_from_db(
+            fields=["state", "modified", "finished_at", "cancel_requested_at", "cancel_reason"]
+        )
         return State(self.state)
 
     @property

@@ -10,6 +10,16 @@ from uuid import UUID
 from django_dbq.rules.states import State
 
 
+def is_poison(crashes: int, *, most: int) -> bool:
+    """Whether a task that so many processes died of is given up; its hooks are told."""
+    return crashes >= most
+
+
+def are_hooks_deadly(crashes: int, *, most: int) -> bool:
+    """Whether the verdict itself has killed: then the hooks are not run again."""
+    return crashes > most
+
+
 class Verdict(Enum):
     """What is done with a job of a dead worker."""
 

@@ -190,8 +190,8 @@ class Snoozed(Outcome):
 
 
 @dataclass(frozen=True)
-class CalledOff(Outcome):
-    """The task, or somebody outside, ended the job: no failure, so that no story is kept."""
+class CalledOff(Failed):
+    """The task, or somebody outside, ended the job. There is a story only if it failed as well."""
 
     transition = "call off"
 

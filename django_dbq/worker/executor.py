@@ -37,6 +37,7 @@ from django_dbq.exceptions import (
     WorkspaceNotJSON,
 )
 from django_dbq.models import Attempt, Job
+from django_dbq.rules.deaths import are_hooks_deadly, is_poison
 from django_dbq.rules.outcomes import (
     Advanced,
     CalledOff,
@@ -76,6 +77,7 @@ def perform(
     The success of an `atomic` task is written here, in the task's own transaction.
     """
     if job.cancel_requested_at:
+        _log(logging.INFO, 'Job cancelled: name="%s" id=%s', job.name, job.pk)
         return CalledOff()
     try:
         job.declaration.place_of(job.next_task or job.declaration.tasks[0], job.task_index)
@@ -188,7 +190,7 @@ class _Attempt:
         """Raise what earlier attempts have earned, in a worker that lived to tell it."""
         job = self.job
         self._find_place()
-        if job.crashes and job.crashes >= dbq_settings.current().max_crashes:
+        if job.crashes and is_poison(job.crashes, most=dbq_settings.current().max_crashes):
             raise PoisonJob(job.crashes, _workers_that_died(job))
         if job.killed_at:
             raise JobTimeout
@@ -234,14 +236,21 @@ class _Attempt:
             return self._after_no_failure(error)
         self.error = error
         self.delay = self._delay_before_retry(error)
+        if self.delay is not None and self._is_called_off():
+            return self._called_off_after(error)
         self.job.state = State.FAILED if self.delay is None else State.READY
         self._log_failure(error)
         if self.delay is not None:
             self._forget_what_the_task_changed()
         self._run_hooks_after()
-        if self.delay is not None and self._is_called_off():
-            return CalledOff()  # instead of another attempt
         return self._outcome()
+
+    def _called_off_after(self, error: BaseException) -> Outcome:
+        """It failed, and somebody has cancelled the other attempt that would follow."""
+        self.error = self.delay = None
+        self._log_failure(error)
+        self._run_hooks_after()
+        return CalledOff(story=self._story(error))
 
     def _after_no_failure(self, error: BaseException) -> Outcome:
         """The task ended early, and that is no failure of its."""
@@ -303,8 +312,9 @@ class _Attempt:
         )
 
     def _run_hooks_after(self) -> None:
-        if self.job.crashes and self.job.crashes > dbq_settings.current().max_crashes:
-            return  # a worker died of the verdict itself, that is, of these hooks
+        crashes = self.job.crashes
+        if crashes and are_hooks_deadly(crashes, most=dbq_settings.current().max_crashes):
+            return
         try:
             hooks = self.job.declaration.hooks
         except (JobNotDeclared, InvalidDeclaration):
@@ -422,4 +432,5 @@ def _workers_that_died(job: Job) -> list[str]:
     deaths = Attempt.objects.using(job._state.db).filter(
         job_id=job.pk, exception=path_of(WorkerDied), task=job.next_task
     )
-    return list(dict.fromkeys(deaths.order_by("pk").values_list("worker", flat=True)))
+    latest = deaths.order_by("-pk").values_list("worker", flat=True)[: job.crashes]
+    return list(dict.fromkeys(reversed(latest)))

@@ -32,6 +32,7 @@ from django_dbq.exceptions import (
     WorkerDied,
 )
 from django_dbq.models import Job
+from django_dbq.rules.deaths import are_hooks_deadly, is_poison
 from django_dbq.rules.outcomes import Crashed, Failed, Failure, Outcome, Snoozed
 from django_dbq.worker import logs
 from django_dbq.worker.interrupts import Interrupted, Interruption
@@ -66,7 +67,7 @@ def needs_a_process(job: Job) -> bool:
         return False  # it is judged, and its task does not run
     if job.crashes:
         # The verdict too: it runs the job's hooks. If these are what kills, none are run any more.
-        return job.crashes <= dbq_settings.current().max_crashes
+        return not are_hooks_deadly(job.crashes, most=dbq_settings.current().max_crashes)
     try:
         return job.declaration.isolation == "process"
     except (JobNotDeclared, InvalidDeclaration):
@@ -272,7 +273,7 @@ class ProcessRun(Run):
     @property
     def _is_verdict(self) -> bool:
         """Whether the task does not run, and only the hooks of a job that is given up do."""
-        return self.job.crashes >= dbq_settings.current().max_crashes
+        return is_poison(self.job.crashes, most=dbq_settings.current().max_crashes)
 
     def _follow(self, child: Child) -> tuple[object, int | None]:
         """What the process says in the end, None if it died before, and its exit code."""
@@ -316,6 +317,7 @@ class ProcessRun(Run):
     def _end(self, perform: Callable[..., Outcome]) -> Outcome:
         """As if the task had let the interruption pass; its story began when its process did."""
         self._ledger.start(self._slot, self.job.pk)  # hooks may run here
+        self.job.cancel_requested_at = None  # it is about to be told: it had begun
         why = self._interrupted_by or JobInterrupted
         outcome = perform(self.job, interruptible=Interrupted(why))
         if isinstance(outcome, Failed) and outcome.story is not None:

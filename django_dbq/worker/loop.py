@@ -59,7 +59,9 @@ class Worker:
             threads=options.threads, perform=perform, finished=self._finished, ledger=ledger
         )
         self.watch = Watch(lambda: self.pool.runs)
-        self._unknown: set[tuple[str, str]] = set()  # names and tasks left to other workers
+        # Names and tasks left to other workers. Threads add to it: what is lost in between, when it
+        # is looked through, will be declined once more.
+        self._unknown: set[tuple[str, str]] = set()
         self._stop_asked_at: float | None = None
         self._asked_for_cancels_at = float("-inf")
         self._queue_is_empty = False

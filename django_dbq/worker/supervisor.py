@@ -29,12 +29,13 @@ from django_dbq.worker.options import WorkerOptions
 from django_dbq.worker.processes import cause_of_death, die_with_parent
 from django_dbq.worker.registration import Lease, Registrar
 from django_dbq.worker.shutdown import on_stop_signal
+from django_dbq.worker.watch import LAST_GRACE_SECONDS
 
 logger = logging.getLogger("django_dbq.worker")
 
 SECOND_SIGNAL_AFTER_SECONDS = 1.0  # sooner, it is the same wish, sent to the whole process group
 STOP_REMINDER_SECONDS = 1.0
-INTERRUPTED_TASKS_MAY_TAKE_SECONDS = 2.0  # to clean up, when the grace time is over
+LAST_SECONDS = LAST_GRACE_SECONDS + 0.5  # for a worker to end what runs when its grace time is over
 OVERDUE_INTERVAL_SECONDS = 0.5  # how often it looks for tasks that have overrun their timeout
 HEALTHY_AFTER_SECONDS = 10.0
 LONGEST_RESTART_PAUSE_SECONDS = 30.0
@@ -64,7 +65,7 @@ class Supervisor:
         os.set_blocking(self._bell_rope, False)
 
     def run(self) -> int:
-        """Supervise until no worker is left; returns the exit code: 0, or 1 if any was killed."""
+        """Supervise until no worker is left. The exit code: 1 after a second signal, else 0."""
         with on_stop_signal(self._on_stop_signal):
             try:
                 while self._to_start or self.children:
@@ -270,6 +271,10 @@ class Supervisor:
         now = clock.monotonic()
         if self._killing or self._patience_is_over(now - self._stop_asked_at):
             for child in self.children:
+                if child.killed_at is None:
+                    logger.warning(
+                        "Worker process %d is killed; its jobs are given back.", child.process.pid
+                    )
                 child.kill()
         elif now - self._reminded_at >= STOP_REMINDER_SECONDS:
             if self._reminded_at == float("-inf"):
@@ -294,7 +299,7 @@ class Supervisor:
         if self.options.grace is None:
             return False
         grace_seconds = self.options.grace.total_seconds()
-        return waited_seconds >= grace_seconds + INTERRUPTED_TASKS_MAY_TAKE_SECONDS
+        return waited_seconds >= grace_seconds + LAST_SECONDS
 
 
 def serve_here(options: WorkerOptions) -> int:

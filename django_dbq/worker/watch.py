@@ -10,7 +10,7 @@ from django_dbq.exceptions import JobCancelled, JobInterrupted, JobTimeout
 from django_dbq.worker.ledger import NEVER
 from django_dbq.worker.runs import Run
 
-LONGEST_LAST_GRACE_SECONDS = 2.0  # for tasks in a process of their own, when the worker must go
+LAST_GRACE_SECONDS = 2.0  # for tasks in a process of their own, when the worker must go
 
 
 class Watch:
@@ -48,5 +48,5 @@ class Watch:
     def interrupt_all(self) -> None:
         """The worker must go now; saying it again changes nothing."""
         for run in self._runs():
-            grace_seconds = min(run.grace_seconds, LONGEST_LAST_GRACE_SECONDS)
+            grace_seconds = min(run.grace_seconds, LAST_GRACE_SECONDS)
             run.interrupt(JobInterrupted, grace_seconds=grace_seconds)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from django_dbq.clock import DatabaseClock, aware_now
 from django_dbq.exceptions import (
@@ -614,6 +615,7 @@ def test_a_worker_that_dies_of_the_failure_hook_is_the_last(
     assert called == []
 
 
+@pytest.mark.django_db(transaction=True)
 def test_what_a_task_has_saved_itself_is_there_for_the_next_attempt(
     declare, claimed, claim, settle
 ):
@@ -629,6 +631,18 @@ def test_what_a_task_has_saved_itself_is_there_for_the_next_attempt(
     declare(save_half, retry=3, retry_hook=note_retry)
     assert settle(claimed()).workspace == {"checkpoint": 1, "retried": 1}
     assert settle(claim()).workspace == {"checkpoint": 2, "retried": 2}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_task_has_saved_and_rolled_back_is_no_checkpoint(declare, claimed, settle):
+    def save_in_vain(job):
+        job.workspace["kept"] = True
+        with contextlib.suppress(LookupError), transaction.atomic():
+            job.save()
+            raise LookupError
+
+    declare(save_in_vain)
+    assert settle(claimed()).workspace == {"kept": True}
 
 
 def test_how_many_workers_may_die_of_a_task_is_a_setting(

@@ -9,7 +9,7 @@ from django_dbq.exceptions import JobCancelled, JobInterrupted, JobTimeout
 from django_dbq.models import Job
 from django_dbq.worker.ledger import NEVER
 from django_dbq.worker.runs import Run
-from django_dbq.worker.watch import LONGEST_LAST_GRACE_SECONDS, Watch
+from django_dbq.worker.watch import LAST_GRACE_SECONDS, Watch
 
 
 class NotedRun(Run):
@@ -78,7 +78,7 @@ def test_cancelled_jobs_are_interrupted_and_others_are_not():
     assert other.done == []
 
 
-@pytest.mark.parametrize(("grace", "last_grace"), [(0.5, 0.5), (60.0, LONGEST_LAST_GRACE_SECONDS)])
+@pytest.mark.parametrize(("grace", "last_grace"), [(0.5, 0.5), (60.0, LAST_GRACE_SECONDS)])
 def test_a_worker_that_must_go_interrupts_all_and_waits_for_none_of_them_long(grace, last_grace):
     runs = [NotedRun(grace=grace), NotedRun(grace=grace)]
     watch_of(*runs).interrupt_all()
