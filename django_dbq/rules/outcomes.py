@@ -169,9 +169,11 @@ class Crashed(Failed):
 
     attempts: int = 0
     crashes: int = 0
+    after: timedelta = timedelta(0)  # what kills it, a lack of memory perhaps, may pass
 
     def values(self, now: datetime) -> dict[str, Any]:
-        return {"attempts": self.attempts, "crashes": self.crashes, **super().values(now)}
+        counted = {"attempts": self.attempts, "crashes": self.crashes}
+        return {"run_after": now + self.after, **counted, **super().values(now)}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -14,6 +15,7 @@ from django_dbq.worker.processes import cause_of_death
 from django_dbq.worker.registration import Lease
 
 DONE = "done"  # what a worker says to its supervisor before it ends by itself
+LEAVE = "leave"  # what the supervisor says to it: at once
 OVERRAN = "it ran for longer than its timeout, would not end and was killed"
 
 
@@ -27,7 +29,7 @@ class Child:
     ledger: Ledger
     started_at: float = field(default_factory=clock.monotonic)
     worker_id: int | None = None
-    is_condemned: bool = False  # taken for dead by others, and told to end
+    condemned_at: float | None = None  # taken for dead by others, and told to end
     killed_at: float | None = None  # by us
 
     @property
@@ -40,6 +42,12 @@ class Child:
             return self.channel.poll() and self.channel.recv() == DONE
         except (EOFError, OSError):
             return False
+
+    def condemn(self) -> None:
+        """Have it end soon: others run its jobs by now, so that what it does is done twice."""
+        self.condemned_at = clock.monotonic()
+        with contextlib.suppress(OSError):  # it is dead
+            self.channel.send(LEAVE)
 
     def kill(self) -> None:
         """End it at once; saying it again changes nothing."""
@@ -56,7 +64,7 @@ class Child:
             was_running=self.ledger.running(),
             ran_elsewhere=self.ledger.running_elsewhere(),
             overran=overran,
-            is_crash=self.killed_at is None and not self.is_condemned,
+            is_crash=self.killed_at is None and self.condemned_at is None,
         )
 
     @property

@@ -32,6 +32,7 @@ from django_dbq.exceptions import (
     WorkerDied,
 )
 from django_dbq.models import Job
+from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.deaths import are_hooks_deadly, is_poison
 from django_dbq.rules.outcomes import Crashed, Failed, Failure, Outcome, Snoozed
 from django_dbq.worker import logs
@@ -44,6 +45,7 @@ logger = logging.getLogger("django_dbq.worker")
 
 START_SECONDS = 60.0  # for Django to be set up, and a process to be forked
 LAST_SECONDS = 5.0  # for a process that is done, or killed, to be gone
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0  # after a crash
 LATER = timedelta(seconds=10)  # when a job whose process cannot be started is tried again
 
 PROGRAM = (
@@ -336,7 +338,14 @@ class ProcessRun(Run):
             started_at=finished_at - self._age,
             finished_at=finished_at,
         )
-        return Crashed(story=story, attempts=job.attempts - 1, crashes=job.crashes + 1)
+        crashes = job.crashes + 1
+        pause = pause_after(crashes, first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
+        return Crashed(
+            story=story,
+            attempts=job.attempts - 1,
+            crashes=crashes,
+            after=timedelta(seconds=pause),
+        )
 
     @property
     def _age(self) -> timedelta:

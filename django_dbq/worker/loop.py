@@ -63,16 +63,19 @@ class Worker:
         # is looked through, will be declined once more.
         self._unknown: set[tuple[str, str]] = set()
         self._stop_asked_at: float | None = None
+        self._has_no_grace = False
         self._asked_for_cancels_at = float("-inf")
         self._queue_is_empty = False
         self._next_job_at = float("-inf")
         self._outages = 0
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         """Take no more jobs, finish those that run, return from `run`. Safe in a signal handler.
 
-        What runs when the grace time is over is interrupted and given back.
+        What runs when the grace time is over, or `at_once`, is interrupted and given back.
         """
+        if at_once:
+            self._has_no_grace = True
         if self._stop_asked_at is None:
             self._stop_asked_at = clock.monotonic()
         self.wakeup.ring()
@@ -209,6 +212,8 @@ class Worker:
 
     @property
     def _grace_is_over(self) -> bool:
+        if self._has_no_grace:
+            return True
         if self._stop_asked_at is None or self.options.grace is None:
             return False
         waited_seconds = clock.monotonic() - self._stop_asked_at

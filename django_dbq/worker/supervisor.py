@@ -135,7 +135,7 @@ class Supervisor:
             lease=lease,
             ledger=ledger,
         )
-        threading.Thread(target=_die_with, args=(channel,), daemon=True).start()
+        threading.Thread(target=_listen, args=(channel, worker), daemon=True).start()
         with on_stop_signal(worker.stop):
             worker.run()
         connections.close_all()
@@ -165,7 +165,7 @@ class Supervisor:
         leases = {
             child.worker_id: child.lease
             for child in self.children
-            if child.worker_id and not child.is_condemned
+            if child.worker_id and child.condemned_at is None
         }
         dead = self.registrar.beat(leases)
         for child in self.children:
@@ -175,18 +175,20 @@ class Supervisor:
                     "a new one takes its place.",
                     child.worker_id,
                 )
-                child.is_condemned = True
-                child.process.terminate()
+                child.condemn()
         self._bury()
         self.registrar.rescue_dead()
 
     def _kill_overdue(self) -> None:
-        """End workers with a task that has overrun its timeout and does not yield.
+        """End workers that should have left, or whose task has overrun its timeout and goes on.
 
-        The other jobs that it holds go back at once, as they were.
+        The other jobs that such a worker holds go back at once, as they were.
         """
+        now = clock.monotonic()
         for child in self.children:
-            overran = child.ledger.overdue(clock.monotonic())
+            if child.condemned_at is not None and now - child.condemned_at > LAST_SECONDS:
+                child.kill()
+            overran = child.ledger.overdue(now)
             if overran and child.killed_at is None:
                 logger.error(
                     "Worker process %d is killed: job id=%s ran for longer than its timeout and "
@@ -219,7 +221,7 @@ class Supervisor:
         self._bury()
 
     def _note_death(self, child: Child) -> None:
-        if child.killed_at:
+        if child.killed_at or child.condemned_at:
             return  # told when it was done
         if child.age_seconds > HEALTHY_AFTER_SECONDS:
             self._quick_deaths = 0
@@ -321,7 +323,7 @@ def serve_here(options: WorkerOptions) -> int:
         while not over.wait(registrar.seconds_to_next_beat()):
             if registrar.beat({worker_id: lease}):
                 logger.error("This worker was silent for so long that others have its jobs.")
-                worker.stop()
+                worker.stop(at_once=True)
             registrar.rescue_dead()
         connections.close_all()
 
@@ -367,9 +369,11 @@ def serve(options: WorkerOptions) -> int:
     return serve_here(options)
 
 
-def _die_with(channel: Connection) -> None:
-    """Leave at once when the supervisor is gone: nobody beats for this process any more."""
-    try:
-        channel.recv()
-    except (EOFError, OSError):
-        os.kill(os.getpid(), signal.SIGKILL)
+def _listen(channel: Connection, worker: Worker) -> None:
+    """Leave when the supervisor says so; without one die, since nobody beats for us any more."""
+    while True:
+        try:
+            channel.recv()
+        except (EOFError, OSError):
+            os.kill(os.getpid(), signal.SIGKILL)
+        worker.stop(at_once=True)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,9 @@ class Bench:
         return self.claim()
 
     def claim(self):
-        (job,) = self.engine.claim(["default"], limit=1, worker_id=1, now=now())
+        (job,) = self.engine.claim(
+            ["default"], limit=1, worker_id=1, now=now() + timedelta(hours=1)
+        )
         self.pool.submit([job])
         return job
 
