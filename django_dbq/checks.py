@@ -26,6 +26,8 @@ from django_dbq.exceptions import InvalidDeclaration, TaskNotFound, UnknownJobOp
 from django_dbq.rules.callables import class_at, function_at
 from django_dbq.rules.declarations import JobDeclaration, declared_jobs, parse
 
+MEND = "Mend its dotted path in settings.JOBS, or the module that it names."
+
 
 def register_checks() -> None:
     register(check_jobs)
@@ -70,7 +72,9 @@ def _check_retry(declaration: JobDeclaration) -> Iterator[CheckMessage]:
         return
     role = f"of job {declaration.name!r}"
     if policy.decide is not None:
-        yield from _check_function(policy.decide, f"the `retry` {role}", "django_dbq.E007")
+        yield from _check_function(
+            policy.decide, f"which decides in the `retry` {role}", "django_dbq.E007"
+        )
     for key in ("on", "never"):
         for path in getattr(policy, key):
             if isinstance(path, str):
@@ -83,7 +87,7 @@ def _check_error_class(path: str, role: str) -> Iterator[CheckMessage]:
     except TaskNotFound as error:
         yield Error(
             f"{path!r}, {role}, leads to no error class: {error.reason}.",
-            hint="Mend its dotted path in settings.JOBS.",
+            hint=MEND,
             id="django_dbq.E007",
         )
 
@@ -111,7 +115,7 @@ def _check_function(path: str, role: str, check_id: str) -> Iterator[CheckMessag
     except TaskNotFound as error:
         yield Error(
             f"{path!r}, {role}, cannot be called: {error.reason}.",
-            hint="Mend its dotted path in settings.JOBS.",
+            hint=MEND,
             id=check_id,
         )
 

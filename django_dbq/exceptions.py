@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Union
 
-Duration = Union[timedelta, float]  # a bare number is seconds
+from django.conf import settings
+
+from django_dbq.durations import Duration, as_duration
 
 
 class DBQError(Exception):
@@ -46,31 +47,34 @@ class UnknownJobOption(InvalidDeclaration):
 
 
 class TaskNotDeclared(DBQError, ValueError):  # ValueError: what 3.x raised here
-    """A job's next task does not stand in its list of `settings.JOBS`."""
+    """A job is to go on with a task that does not stand in its list of `settings.JOBS`.
 
-    def __init__(self, job_name: str, task: str, tasks: Collection[str]) -> None:
+    `task` is its dotted path, or the place that a rerun asked for.
+    """
+
+    def __init__(self, job_name: str, task: str | int, tasks: Collection[str]) -> None:
         super().__init__(job_name, task, tasks)
         self.job_name, self.task, self.tasks = job_name, task, tuple(tasks)
 
     def __str__(self) -> str:
+        tasks = ", ".join(f"{place}: {task}" for place, task in enumerate(self.tasks))
         return (
-            f"Job {self.job_name!r} has {self.task!r} as its next task, but settings.JOBS lists "
-            f"{', '.join(self.tasks)}. Declare the task again, or set the job's next_task to one "
-            "of these and its state to READY."
+            f"Job {self.job_name!r} has no task {self.task!r}; settings.JOBS lists {tasks}. "
+            "Declare the task, or start from one of these: queue.rerun(job, from_task=…)."
         )
 
 
 class TaskNotFound(DBQError, ImportError):
-    """The dotted path of a task or hook does not lead to something that can be called."""
+    """A dotted path does not lead to the function or error class that it should name."""
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
+    def __init__(self, path: str, reason: str, wanted: str = "function") -> None:
+        super().__init__(path, reason, wanted)
+        self.path, self.reason, self.wanted = path, reason, wanted
 
     def __str__(self) -> str:
         return (
-            f"{self.path!r} cannot be called: {self.reason}. It should be the dotted path of a "
-            "function, as in 'shop.jobs.send_invoice'; mend it in settings.JOBS."
+            f"{self.path!r} leads to no {self.wanted}: {self.reason}. Mend the path in "
+            "settings.JOBS, or the module that it names."
         )
 
 
@@ -182,7 +186,32 @@ class PoisonJob(DBQError):
         )
 
 
-# What a task raises to say how its job goes on
+# What a task raises to say how its job goes on. What makes no sense is refused where it is raised,
+# so that the story of the attempt points at that line of the task.
+
+
+def _text(error: DBQError, reason: object) -> str:
+    if isinstance(reason, str):
+        return reason
+    hint = " For a wait write after=…." if isinstance(error, Retry) else ""
+    raise TypeError(f"The reason of {type(error).__name__} must be text, not {reason!r}.{hint}")
+
+
+def _duration(error: DBQError, value: object) -> timedelta:
+    try:
+        return as_duration(value)
+    except ValueError as refusal:
+        raise ValueError(
+            f"{type(error).__name__} takes a timedelta or seconds: {refusal}."
+        ) from None
+
+
+def _moment(error: DBQError, value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{type(error).__name__} takes a datetime as until=…, not {value!r}.")
+    if settings.USE_TZ and value.utcoffset() is None:
+        raise ValueError(f"{type(error).__name__} takes an aware datetime; {value!r} is naive.")
+    return value
 
 
 class Retry(DBQError):
@@ -194,7 +223,8 @@ class Retry(DBQError):
 
     def __init__(self, reason: str = "", *, after: Duration | None = None) -> None:
         super().__init__(reason)
-        self.reason, self.after = reason, after
+        self.reason = _text(self, reason)
+        self.after = None if after is None else _duration(self, after)
 
     def __str__(self) -> str:
         return self.reason or "The task asked for another attempt."
@@ -203,15 +233,16 @@ class Retry(DBQError):
 class Snooze(DBQError):
     """Raised by a task: not now, ask again later. This is no failure and costs no attempt.
 
-    Give either `for_` (a timedelta or seconds) or `until` (an aware datetime). What the task has
-    put into the workspace is kept.
+    Give either `for_` (a timedelta or seconds) or `until` (a datetime; aware, if USE_TZ is on).
+    What the task has put into the workspace is kept.
     """
 
     def __init__(self, for_: Duration | None = None, until: datetime | None = None) -> None:
         if (for_ is None) == (until is None):
             raise TypeError("Snooze takes either a duration or until=…")
         super().__init__(for_, until)
-        self.for_, self.until = for_, until
+        self.for_ = None if for_ is None else _duration(self, for_)
+        self.until = None if until is None else _moment(self, until)
 
     def __str__(self) -> str:
         return f"until {self.until}" if self.until else f"for {self.for_}"
@@ -222,7 +253,7 @@ class Cancel(DBQError):
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = _text(self, reason)
 
     def __str__(self) -> str:
         return self.reason or "The task called its job off."
@@ -233,7 +264,7 @@ class Fail(DBQError):
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = _text(self, reason)
 
     def __str__(self) -> str:
         return self.reason or "The task gave up."

@@ -13,6 +13,8 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from django_dbq.durations import as_duration
+
 
 @dataclass(frozen=True)
 class QueueSettings:
@@ -42,10 +44,6 @@ class QueueSettings:
             raise _wrong("RATE_LIMIT", self.rate_limit, "0 or a positive number of seconds")
         if self.creation_hook_errors not in ("raise", "log"):
             raise _wrong("CREATION_HOOK_ERRORS", self.creation_hook_errors, '"raise" or "log"')
-        if self.lease < timedelta(seconds=1):
-            raise _wrong("LEASE", self.lease, "a timedelta (or seconds) of at least one second")
-        if self.grace is not None and self.grace < timedelta(0):
-            raise _wrong("GRACE", self.grace, "a timedelta or seconds from 0 up, or None")
         if isinstance(self.max_crashes, bool) or not isinstance(self.max_crashes, int):
             raise _wrong("MAX_CRASHES", self.max_crashes, "a whole number")
         if self.max_crashes < 1:
@@ -67,21 +65,31 @@ def current() -> QueueSettings:
             f"The known ones are: {', '.join(KNOWN_KEYS)}."
         )
     values = {key.lower(): value for key, value in given.items()}
-    for key in ("lease", "grace"):
-        if key in values and not (key == "grace" and values[key] is None):
-            values[key] = _duration(key.upper(), values[key])
+    for key, parse in (("lease", _lease), ("grace", _grace)):
+        if key in values:
+            values[key] = parse(values[key])
     return QueueSettings(**values)
 
 
-def _duration(key: str, value: Any) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _wrong(key, value, "a timedelta or a number of seconds")
+def _lease(value: Any) -> timedelta:
+    expected = "a timedelta or a number of seconds, from 1 second up"
+    lease = _duration("LEASE", value, expected)
+    if lease < timedelta(seconds=1):
+        raise _wrong("LEASE", value, expected)
+    return lease
+
+
+def _grace(value: Any) -> timedelta | None:
+    if value is None:
+        return None
+    return _duration("GRACE", value, "a timedelta or a number of seconds, from 0 up, or None")
+
+
+def _duration(key: str, value: Any, expected: str) -> timedelta:
     try:
-        return timedelta(seconds=value)
-    except (OverflowError, ValueError):  # no such duration: infinite, too long, not a number
-        raise _wrong(key, value, "a timedelta or a number of seconds") from None
+        return as_duration(value)
+    except ValueError:
+        raise _wrong(key, value, expected) from None
 
 
 def _wrong(key: str, found: object, expected: str) -> ImproperlyConfigured:

@@ -11,7 +11,7 @@ from django.db.models import F
 from django_dbq.clock import as_stored, aware_now
 from django_dbq.exceptions import TaskNotDeclared, WrongState
 from django_dbq.models import Job
-from django_dbq.rules.states import FINAL, State
+from django_dbq.rules.states import TRANSITIONS, State
 
 JobOrId = Union[Job, UUID, str]
 
@@ -20,7 +20,8 @@ def cancel(job: JobOrId, reason: str = "", *, using: str | None = None) -> State
     """Call a job off: at once while it waits; while it runs, its task is asked to end.
 
     Returns the state in which the job is now: CANCELLED, or the one in which it runs, or the final
-    one that it had reached before. Raises Job.DoesNotExist.
+    one that it had reached before. Raises Job.DoesNotExist, or Django's ValidationError for a text
+    that is no id.
     """
     return _row(job, using).cancel(reason)
 
@@ -36,15 +37,16 @@ def rerun(job: JobOrId, *, from_task: str | int | None = None, using: str | None
         WrongState: the job waits or runs; nothing was written.
         TaskNotDeclared: the job has no such task; nothing was written.
         Job.DoesNotExist: there is no such job.
+        ValidationError (Django's): the text is no id.
     """
     row = _row(job, using)
     task, place = _start_of(row, from_task)
-    alias = row._state.db or router.db_for_write(Job)
+    step, alias = TRANSITIONS["rerun"], row._state.db or router.db_for_write(Job)
     updated = (
         Job.objects.using(alias)
-        .filter(pk=row.pk, state__in=FINAL)
+        .filter(pk=row.pk, state__in=step.sources)
         .update(
-            state=State.READY,
+            state=step.target,
             next_task=task,
             task_index=place,
             run_after=None,
@@ -62,7 +64,7 @@ def rerun(job: JobOrId, *, from_task: str | int | None = None, using: str | None
     )
     row.refresh_from_db()
     if not updated:
-        raise WrongState(row.pk, row.state, FINAL)
+        raise WrongState(row.pk, row.state, step.sources)
     return row
 
 
@@ -77,7 +79,7 @@ def _start_of(job: Job, from_task: str | int | None) -> tuple[str, int]:
     if from_task is None:
         from_task = job.next_task or 0
     if isinstance(from_task, int):
-        if not 0 <= from_task < len(declaration.tasks):
-            raise TaskNotDeclared(job.name, f"task {from_task}", declaration.tasks)
+        if isinstance(from_task, bool) or not 0 <= from_task < len(declaration.tasks):
+            raise TaskNotDeclared(job.name, from_task, declaration.tasks)
         return declaration.tasks[from_task], from_task
     return from_task, declaration.place_of(from_task, job.task_index)

@@ -35,7 +35,7 @@ def class_at(path: str) -> type[BaseException]:
     try:
         found = import_string(path if "." in path else f"builtins.{path}")
     except BaseException as error:
-        raise TaskNotFound(path, f"{type(error).__name__}: {error}") from error
+        raise TaskNotFound(path, f"{type(error).__name__}: {error}", "error class") from error
     if not (isinstance(found, type) and issubclass(found, BaseException)):
-        raise TaskNotFound(path, "it is no exception class")
+        raise TaskNotFound(path, f"it is {found!r}", "error class")
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Union
 
+from django_dbq.durations import as_duration as as_duration
 from django_dbq.exceptions import Retry
 from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.callables import class_at, function_at
@@ -86,22 +87,6 @@ def delay_before_retry(
     if answer is None or answer is False:
         return None
     return policy.delay(attempt) if answer is True else as_duration(answer)
-
-
-def as_duration(value: Any) -> timedelta:
-    """A timedelta, from one or from a number of seconds; raises ValueError for anything else."""
-    if isinstance(value, timedelta):
-        duration = value
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            duration = timedelta(seconds=value)
-        except (OverflowError, ValueError):  # infinite, too long, not a number
-            raise ValueError(f"{value!r} seconds are no duration") from None
-    else:
-        raise ValueError(f"{value!r} is neither a timedelta nor a number of seconds")
-    if duration < timedelta(0):
-        raise ValueError(f"{value!r} is less than nothing")
-    return duration
 
 
 def _is_one_of(error: BaseException, classes: tuple[ErrorClass, ...]) -> bool:

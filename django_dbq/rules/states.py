@@ -1,6 +1,7 @@
 """The states of a job and the steps between them.
 
-SQL guards are built from this table, and the diagram in the documentation is checked against it.
+An outcome and a rerun read their states here; what the engines write, and the diagram in the
+documentation, are checked against this table by tests.
 """
 
 from __future__ import annotations

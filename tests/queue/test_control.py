@@ -6,6 +6,7 @@ import uuid
 from datetime import datetime, timezone
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from django_dbq import queue
 from django_dbq.engines import engine_for
@@ -103,6 +104,12 @@ def test_a_job_that_is_not_there_cannot_be_called_off():
         queue.cancel(uuid.uuid4())
 
 
+@pytest.mark.parametrize("verb", [queue.cancel, queue.rerun])
+def test_a_text_that_is_no_id_is_refused_by_django(verb):
+    with pytest.raises(ValidationError, match="not a valid UUID"):
+        verb("nope")
+
+
 # Rerun
 
 
@@ -134,10 +141,10 @@ def test_a_job_starts_from_the_task_that_is_asked_for(from_task):
     assert (again.next_task, again.task_index) == ("tests.project.tasks.append_third", 2)
 
 
-@pytest.mark.parametrize("from_task", ["tests.project.tasks.noop", 3, -1])
+@pytest.mark.parametrize("from_task", ["tests.project.tasks.noop", 3, -1, True])
 def test_a_task_that_the_job_does_not_have_is_refused(from_task):
     job = job_in(State.COMPLETE)
-    with pytest.raises(TaskNotDeclared):
+    with pytest.raises(TaskNotDeclared, match=f"has no task {from_task!r}; .* 2: tests.project"):
         queue.rerun(job, from_task=from_task)
     job.refresh_from_db()
     assert job.state == State.COMPLETE

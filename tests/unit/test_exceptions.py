@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 
@@ -39,7 +39,9 @@ EXAMPLES = [
     InvalidDeclaration("JOBS is a list.", hint="Make it a dict."),
     UnknownJobOption("An unknown key.", hint="These are known."),
     TaskNotDeclared("mail", "app.gone", ["app.send"]),
+    TaskNotDeclared("mail", 7, ["app.send"]),
     TaskNotFound("app.send", "no such module"),
+    TaskNotFound("app.Odd", "no such module", "error class"),
     InvalidJob("priority", "99999 is outside."),
     WorkspaceNotJSON("mail", "a set is not JSON"),
     TransactionLeftOpen("default"),
@@ -134,6 +136,42 @@ def test_what_steers_a_job_tells_its_reason_or_what_it_means(error):
 def test_a_snooze_takes_a_duration_or_a_moment(arguments):
     with pytest.raises(TypeError, match="either"):
         Snooze(**arguments)
+
+
+@pytest.mark.parametrize("wait", ["soon", -1, True, float("nan"), float("inf"), object()], ids=repr)
+@pytest.mark.parametrize("ask", [lambda wait: Retry(after=wait), Snooze], ids=["Retry", "Snooze"])
+def test_a_wait_that_is_no_duration_is_refused_where_it_is_raised(ask, wait):
+    with pytest.raises(ValueError, match=r"(Retry|Snooze) takes a timedelta or seconds: "):
+        ask(wait)
+
+
+def test_a_wait_is_kept_as_a_timedelta():
+    assert Retry(after=5).after == Snooze(5).for_ == timedelta(seconds=5)
+    assert Retry(after=0).after == Snooze(0).for_ == timedelta(0)
+
+
+@pytest.mark.parametrize("moment", ["tomorrow", 5, date(2031, 5, 4)], ids=repr)
+def test_a_snooze_until_no_moment_is_refused(moment):
+    with pytest.raises(TypeError, match="a datetime as until=…"):
+        Snooze(until=moment)
+
+
+def test_a_naive_moment_is_refused_where_time_zones_are_used(settings):
+    naive = datetime(2031, 5, 4)
+    with pytest.raises(ValueError, match="is naive"):
+        Snooze(until=naive)
+    settings.USE_TZ = False
+
+    assert Snooze(until=naive).until == naive
+
+
+@pytest.mark.parametrize("reason", [30, None, timedelta(1), KeyError("a")], ids=repr)
+@pytest.mark.parametrize("error", [Retry, Cancel, Fail])
+def test_a_reason_that_is_no_text_is_refused(error, reason):
+    with pytest.raises(TypeError, match=f"reason of {error.__name__} must be text") as raised:
+        error(reason)
+
+    assert ("after=…" in str(raised.value)) == (error is Retry)
 
 
 @pytest.mark.parametrize("error", INTERRUPTIONS, ids=repr)

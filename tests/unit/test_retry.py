@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from datetime import timedelta
 
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_dbq.exceptions import JobTimeout, Retry, TaskNotFound
-from django_dbq.rules.retry import RetryPolicy, as_duration, delay_before_retry
+from django_dbq.rules.retry import RetryPolicy, delay_before_retry
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 ERROR = OSError("no ink")
@@ -229,28 +228,3 @@ def test_a_task_that_asks_is_not_overruled_by_the_function(decided, monkeypatch)
 
     assert delay_before_retry(policy, None, Retry(), 1) == policy.backoff
     assert DECIDED == []
-
-
-@pytest.mark.parametrize("after", ["soon", -1, float("nan"), True])
-def test_a_task_that_asks_for_no_duration_is_told(after):
-    with pytest.raises(ValueError, match=r"neither|less than nothing|no duration"):
-        delay_before_retry(None, None, Retry(after=after), 1)
-
-
-# ── Durations ────────────────────────────────────────────────────────────────────────────────────
-
-
-@given(st.timedeltas(timedelta(0)))
-def test_a_timedelta_is_a_duration(duration):
-    assert as_duration(duration) == duration
-
-
-@given(st.integers(0, 10**9) | st.floats(0, 10**9))
-def test_a_number_is_one_in_seconds(seconds):
-    assert as_duration(seconds) == timedelta(seconds=seconds)
-
-
-@given(st.none() | st.booleans() | st.text() | st.floats() | st.integers() | st.binary())
-def test_anything_else_is_a_value_error_and_never_another_one(value):
-    with contextlib.suppress(ValueError):
-        assert as_duration(value) >= timedelta(0)

@@ -64,12 +64,19 @@ def test_a_lease_is_a_timedelta_or_a_number_of_seconds(settings, lease):
         ("LEASE", float("nan")),
         ("LEASE", float("inf")),
         ("LEASE", 10**30),
+        ("GRACE", -1),
+        ("GRACE", "25"),
+        ("MAX_CRASHES", 0),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_the_name_of_its_key(settings, key, value):
     settings.DBQ = {key: value}
-    with pytest.raises(ImproperlyConfigured, match=rf"settings.DBQ\['{key}'\] must be .*, not "):
+    with pytest.raises(
+        ImproperlyConfigured, match=rf"settings.DBQ\['{key}'\] must be .*, not "
+    ) as raised:
         dbq_settings.current()
+
+    assert str(raised.value).endswith(f", not {value!r}.")  # as it was typed
 
 
 @pytest.mark.parametrize("key", KNOWN_KEYS)
