@@ -14,13 +14,8 @@ from typing import Any
 
 from django.conf import settings
 
-from django_dbq.exceptions import (
-    InvalidDeclaration,
-    JobNotDeclared,
-    TaskNotDeclared,
-    UnknownJobOption,
-)
-from django_dbq.rules.options import PARSERS
+from django_dbq.exceptions import InvalidDeclaration, JobNotDeclared, TaskNotDeclared
+from django_dbq.rules.options import PARSERS, parse_keys
 from django_dbq.rules.retry import RetryPolicy
 
 
@@ -102,15 +97,10 @@ _parsed: dict[str, tuple[Any, JobDeclaration]] = {}
 
 def parse(name: str, entry: Any) -> JobDeclaration:
     """One entry of `settings.JOBS`: a dict with `tasks`, or just the list of tasks."""
-    options = {"tasks": None, **entry} if isinstance(entry, Mapping) else {"tasks": entry}
-    unknown = [str(option) for option in options if option not in KNOWN_OPTIONS]
-    if unknown:
-        raise UnknownJobOption(
-            f"settings.JOBS[{name!r}] has unknown keys: {', '.join(sorted(unknown))}.",
-            hint=f"The known ones are: {', '.join(KNOWN_OPTIONS)}.",
-        )
-    given = {key: PARSERS[key](name, key, options[key]) for key in options}
-    return JobDeclaration(name, **given)
+    place = f"settings.JOBS[{name!r}]"
+    if isinstance(entry, Mapping):
+        return JobDeclaration(name, **parse_keys(place, {"tasks": None, **entry}))
+    return JobDeclaration(name, tasks=PARSERS["tasks"](place, entry))
 
 
 def is_known(name: str, task: str) -> bool:

@@ -90,13 +90,13 @@ def test_tasks_must_be_a_list_with_something_in_it(tasks):
     "path", ["", "a b", "app..a", ".app", "app.", "app.a()", "1app.a", None, 5, ["app.a"]]
 )
 def test_a_task_must_be_a_dotted_path(path):
-    with pytest.raises(InvalidDeclaration, match="not a dotted path"):
+    with pytest.raises(InvalidDeclaration, match="should be a dotted path"):
         parse("job", ["app.first", path])
 
 
 @pytest.mark.parametrize("key", HOOK_KEYS)
 def test_a_hook_must_be_a_dotted_path(key):
-    with pytest.raises(InvalidDeclaration, match=f"{key}.*not a dotted path"):
+    with pytest.raises(InvalidDeclaration, match=f"{key}.*should be a dotted path"):
         parse("job", {"tasks": ["app.a"], key: "no path"})
 
 

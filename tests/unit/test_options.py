@@ -149,6 +149,7 @@ BAD_POLICIES = [
     ("delays", [1, None]),
     ("delays", [1, -1]),
     ("on", None),
+    ("on", []),
     ("on", [None]),
     ("on", ["no path"]),
     ("on", [int]),
@@ -163,12 +164,30 @@ BAD_POLICIES = [
 def test_a_policy_with_a_bad_value_is_told_where_and_what(key, value):
     error = complaint("retry", {key: value})
 
-    assert repr(key) in error.found
+    assert f"settings.JOBS['job']['retry'][{key!r}]" in error.found
     assert error.hint
 
 
-def test_a_bad_number_in_the_short_form_is_told_too():
-    assert "0" in complaint("retry", 0).found
+@pytest.mark.parametrize("value", [0, "3", "no path"])
+def test_a_bad_value_in_the_short_form_is_told_under_the_key_that_was_typed(value):
+    assert complaint("retry", value).found == f"settings.JOBS['job']['retry'] holds {value!r}."
+
+
+def test_a_bad_value_in_a_list_is_told_with_its_place():
+    error = complaint("tasks", ["app.a", "no path"])
+
+    assert error.found == "settings.JOBS['job']['tasks'][1] holds 'no path'."
+
+
+def test_a_job_that_is_just_a_list_of_tasks_is_told_without_a_key():
+    with pytest.raises(InvalidDeclaration) as raised:
+        parse("job", ["no path"])
+
+    assert raised.value.found == "settings.JOBS['job'][0] holds 'no path'."
+
+
+def test_errors_that_are_never_retried_may_be_none():
+    assert parsed("retry", {"never": []}).never == ()
 
 
 # ── timeout, grace, isolation, atomic ────────────────────────────────────────────────────────────
@@ -199,7 +218,7 @@ def test_what_is_no_duration_is_told(key, value):
 def test_no_timeout_is_none_and_none_at_all_is_an_error():
     assert parsed("timeout", None) is None
     for nothing in (0, 0.0, timedelta(0)):
-        assert "no time" in complaint("timeout", nothing).found
+        assert "no time" in complaint("timeout", nothing).hint
 
 
 def test_a_grace_of_nothing_kills_at_once():
