@@ -130,7 +130,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--max-jobs",
             type=int,
-            help="Each process exits when that many jobs are complete or failed.",
+            help="Each process exits when that many jobs are complete, failed or cancelled.",
         )
         parser.add_argument(
             "--grace",
