@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -97,11 +98,14 @@ class ThreadPool:
 
     def _work(self, number: int) -> None:
         mine = TaskConnections()
+        me = os.getpid()
         try:
             for job in iter(self._queue.get, None):
                 run = self._runs[number] = self._run_of(job, number)
                 self.moved_at = run.started_at
                 outcome = self._outcome(run, mine)
+                if os.getpid() != me:
+                    os._exit(0)  # the task has forked and come back twice: its parent speaks for it
                 self.pace.note(clock.monotonic() - run.started_at)
                 if outcome.failure:
                     mine.refresh_soon()

@@ -10,7 +10,14 @@ DBQ = {"LEASE": float(os.environ.get("DBQ_TEST_LEASE", "2")), "RATE_LIMIT": 0}
 
 JOBS = {
     name: {"tasks": [f"tests.processes.tasks.{name}"]}
-    for name in ("note", "hold", "kill_own_process", "leave_quietly", "note_slowly")
+    for name in (
+        "note",
+        "hold",
+        "kill_own_process",
+        "leave_quietly",
+        "note_slowly",
+        "fork_and_return",
+    )
 }
 JOBS["note_twice"] = {"tasks": ["tests.processes.tasks.note", "tests.processes.tasks.note"]}
 

@@ -48,3 +48,9 @@ def kill_own_process(job):
     if not first.exists():
         first.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fork_and_return(job):
+    """As a task does whose author has forgotten that a fork has two ends."""
+    if os.fork():
+        note(job)

@@ -120,3 +120,13 @@ def test_a_job_without_an_owner_is_not_rescued(start, enqueue, ran):
     # The other one's owner is gone: when that one is rescued, ours would have been, too.
     worker.wait_until(lambda: [job for job, _, _ in ran()] == [other], "the other one ran")
     assert Job.objects.get(pk=mine).state == State.PROCESSING
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_task_that_forks_and_returns_twice_is_done_once(start, enqueue, times_run):
+    jobs = enqueue("fork_and_return", 3) + enqueue("note", 30)
+    worker = start("--burst")
+
+    assert worker.exit_code() == 0
+    assert states() == {"COMPLETE": 33}
+    assert times_run() == dict.fromkeys(jobs, 1)
