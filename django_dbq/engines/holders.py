@@ -95,9 +95,8 @@ class Holders(Sessions):
         hostname: str,
         pid: int,
         queues: Sequence[str],
+        threads: int,
         now: datetime,
-        threads: int = 1,
-        session: str = "",
     ) -> WorkerProcess:
         """Make a worker known; its row's id is the owner of what it will claim."""
         moment = as_stored(now)
@@ -106,7 +105,6 @@ class Holders(Sessions):
             pid=pid,
             queues=list(queues),
             threads=threads,
-            session=session,
             started_at=moment,
             last_seen=moment,
         )

@@ -63,7 +63,7 @@ class Registrar:
         self._session_is_held = False
         self._held: tuple[Any, frozenset[int]] | None = None  # the session, and for whom
 
-    def register(self, queues: Sequence[str], *, pid: int, threads: int = 1) -> int:
+    def register(self, queues: Sequence[str], *, pid: int, threads: int) -> int:
         """Make a worker known; returns its id, the owner of all that it will claim."""
         self.engine.limit_waiting()
         with self.engine.response_timeout():

@@ -61,8 +61,9 @@ def test_the_stories_of_a_job_go_with_it(engine, job_row):
 
 def test_a_stopping_job_goes_when_no_living_worker_holds_it(engine, job_row):
     now = timezone.now()  # a lease is judged by the time that it is
-    alive = engine.register(hostname="h", pid=1, queues=[], now=now)
-    silent = engine.register(hostname="h", pid=2, queues=[], now=now - timedelta(hours=1))
+    alive = engine.register(hostname="h", pid=1, queues=[], threads=1, now=now)
+    an_hour_ago = now - timedelta(hours=1)
+    silent = engine.register(hostname="h", pid=2, queues=[], threads=1, now=an_hour_ago)
     kept = job_row(state=State.STOPPING, minutes_old=20, worker_id=alive.pk)
     job_row(state=State.STOPPING, minutes_old=20, worker_id=silent.pk)
     job_row(state=State.STOPPING, minutes_old=20, worker_id=silent.pk + 1)

@@ -22,7 +22,8 @@ def worker(engine):
     """Register a worker; returns its id."""
 
     def worker(*, last_seen=NOW):
-        return engine.register(hostname="host", pid=7, queues=["default"], now=last_seen).pk
+        facts = {"hostname": "host", "pid": 7, "queues": ["default"], "threads": 1}
+        return engine.register(**facts, now=last_seen).pk
 
     return worker
 
@@ -132,7 +133,8 @@ def test_a_worker_that_knows_all_that_it_holds_gives_up_nothing(engine, job_row,
 
 
 def test_a_worker_s_row_tells_who_it_is(engine):
-    registered = engine.register(hostname="h" * 300, pid=42, queues=["a", "b"], now=NOW)
+    facts = {"hostname": "h" * 300, "pid": 42, "queues": ["a", "b"], "threads": 1}
+    registered = engine.register(**facts, now=NOW)
     worker = WorkerProcess.objects.get()
 
     assert worker.pk == registered.pk
@@ -305,7 +307,7 @@ def test_who_is_rescued_twice_gives_nothing_back_the_second_time(engine, worker,
 
 
 def test_of_several_rescuers_each_job_is_given_back_by_one(shared_engine, side_by_side):
-    dead = shared_engine.register(hostname="host", pid=7, queues=[], now=NOW).pk
+    dead = shared_engine.register(hostname="host", pid=7, queues=[], threads=1, now=NOW).pk
     shared_engine.insert_alike(Job(name="noop"), ({} for _ in range(1_200)))
     shared_engine.claim(["default"], limit=1_200, worker_id=dead, now=NOW)
 

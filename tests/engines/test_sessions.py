@@ -64,7 +64,7 @@ def held_elsewhere(engine, other_session):
 
 
 def register(engine, *, last_seen=NOW):
-    return engine.register(hostname="h", pid=7, queues=[], now=last_seen).pk
+    return engine.register(hostname="h", pid=7, queues=[], threads=1, now=last_seen).pk
 
 
 def session_of(worker_id):

@@ -23,7 +23,8 @@ def engine():
 
 
 def worker_seen(engine, moment):
-    return engine.register(hostname="web-1", pid=4711, queues=["default"], now=moment).pk
+    facts = {"hostname": "web-1", "pid": 4711, "queues": ["default"], "threads": 1}
+    return engine.register(**facts, now=moment).pk
 
 
 def job_held_by(engine, worker_id):

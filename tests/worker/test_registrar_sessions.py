@@ -167,7 +167,7 @@ def test_a_session_is_held_once_and_not_with_each_beat(supervisor, monkeypatch):
     assert asked == [{one.worker_id}]
     assert one.registrar.seconds_to_next_beat() > 0
 
-    second = one.does(one.registrar.register, ["default"], pid=4712)
+    second = one.does(one.registrar.register, ["default"], pid=4712, threads=1)
     one.leases[second] = Lease(LENGTH)
     assert one.registrar.seconds_to_next_beat() == 0
     one.beats()

@@ -57,7 +57,7 @@ def registrar(transactional_db, engine, host):
 
 
 def test_a_beat_renews_the_leases_of_the_living_and_names_the_dead(registrar, engine, host):
-    living, dead = (registrar.register(["q"], pid=number) for number in (1, 2))
+    living, dead = (registrar.register(["q"], pid=number, threads=1) for number in (1, 2))
     leases = {living: Lease(LENGTH), dead: Lease(LENGTH)}
     engine.rescue(dead, Death(worker="h:2", cause="killed"), now=now())
     host.seconds += 100
@@ -90,7 +90,7 @@ class Away:
 
 
 def test_a_beat_that_does_not_arrive_renews_nothing_and_raises_nothing(registrar, host):
-    worker_id = registrar.register(["q"], pid=1)
+    worker_id = registrar.register(["q"], pid=1, threads=1)
     lease = Lease(LENGTH)
     registrar.clock = clock.DatabaseClock(Away().now)
     host.seconds += 100
@@ -126,7 +126,8 @@ def test_after_the_database_was_away_everybody_gets_the_time_of_a_lease_to_be_he
 
 
 def test_the_silent_are_rescued_only_by_who_may_judge(registrar, engine, host):
-    silent = engine.register(hostname="h", pid=1, queues=[], now=now() - timedelta(hours=1)).pk
+    an_hour_ago = now() - timedelta(hours=1)
+    silent = engine.register(hostname="h", pid=1, queues=[], threads=1, now=an_hour_ago).pk
     job = Job.objects.create(name="noop")
     engine.claim(["default"], limit=1, worker_id=silent, now=now())
     registrar.beat({})
