@@ -16,6 +16,7 @@ import getpass
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -142,12 +143,12 @@ def local_urls(kind: str) -> Iterator[str]:
     for user in dict.fromkeys([getpass.getuser(), superuser]):
         login = quote(user, safe="")
         if kind == "postgresql":
-            for socket in filter(os.path.exists, POSTGRESQL_SOCKETS):
-                yield f"postgresql://{login}@/?{urlencode({'host': os.path.dirname(socket)})}"
+            for path in filter(os.path.exists, POSTGRESQL_SOCKETS):
+                yield f"postgresql://{login}@/?{urlencode({'host': os.path.dirname(path)})}"
             yield f"postgresql://{login}@127.0.0.1:5432/"
         else:
-            for socket in filter(os.path.exists, MARIADB_SOCKETS):
-                yield f"mysql://{login}@/?{urlencode({'unix_socket': socket})}"
+            for path in filter(os.path.exists, MARIADB_SOCKETS):
+                yield f"mysql://{login}@/?{urlencode({'unix_socket': path})}"
             yield f"mysql://{login}@127.0.0.1:3306/"
 
 
@@ -196,6 +197,10 @@ def check_mariadb(url: str) -> None:
         if "unix_socket" in server["OPTIONS"]
         else {"host": server["HOST"], "port": int(server["PORT"] or 3306)}
     )
+    if "unix_socket" in where:
+        # Where nobody listens, PyMySQL would leave its socket open: then it is not even asked.
+        with closing(socket.socket(socket.AF_UNIX)) as probe:
+            probe.connect(where["unix_socket"])
     with closing(
         MySQLdb.connect(
             user=server["USER"], password=server["PASSWORD"], connect_timeout=3, **where

@@ -78,9 +78,6 @@ def server_with_a_clock(throw_away_server, faketime):
 
 
 @pytest.mark.slow_faults
-@pytest.mark.filterwarnings(  # PyMySQL leaves its socket open when the server goes away under it
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 @pytest.mark.parametrize("step", [-10, -3600, 1, 3600], ids="{:+d}-seconds".format)
 def test_28_the_database_s_clock_is_set_and_living_workers_keep_their_jobs(
     server_with_a_clock, server, team, enqueue, runs, wait_for_run, go_on, all_is_well, step
