@@ -41,6 +41,7 @@ LOAD = (
     ("endless", 0.2, lambda chance: {}, "FAILED"),
     ("endless_alone", 0.5, lambda chance: {}, "FAILED"),
 )
+DEADLY = ("die", "die_once", "endless")  # tasks that take their process along
 DATABASE_FAULTS = (
     "end_sessions",
     "cut_connections",
@@ -150,10 +151,13 @@ class Soak:
         self.chance.choice(self.crew).signal(signal.SIGTERM)
 
     def stop_twice(self):
+        from tests.faults.team import family
+
         member = self.chance.choice(self.crew)
         member.signal(signal.SIGTERM)
         self.pause(1.2)
         if member.runs:
+            self._fell(family(member.pid), "stop twice")
             member.signal(signal.SIGTERM)
 
     def freeze(self):
@@ -272,7 +276,8 @@ def recovery_seconds(soak, found):
     """By fault, how long it took until each job that ran was given back.
 
     Told apart: when the database was struck meanwhile, or so shortly before that those who rescue
-    could not yet tell who was silent.
+    could not yet tell who was silent. It takes longer, too, while all are young: whoever has just
+    started judges nobody for a lease.
     """
     from tests.faults import history
 
@@ -322,11 +327,13 @@ def report(soak, found, stuck):
 
 def duplicates_by_cause(soak, found):
     causes, returned = Counter(), {}
+    deadly = {run.pid for run in found.runs if run.task in DEADLY and run.ended is None}
     for run in sorted(found.runs, key=lambda run: run.started):
         if run.returned:
             earlier = returned.get((run.job, run.place))
             if earlier:
-                causes[soak.felled.get(earlier.pid, ("database",))[0]] += 1
+                other = "its neighbour" if earlier.pid in deadly else "database, or other"
+                causes[soak.felled.get(earlier.pid, (other,))[0]] += 1
             returned[run.job, run.place] = run
     return causes
 
