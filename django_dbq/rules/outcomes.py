@@ -1,6 +1,7 @@
 """What an attempt at a task can lead to.
 
-Running a job decides on an outcome and writes nothing; `worker/acknowledger.py` has it written.
+Running a job decides on an outcome, and `worker/acknowledger.py` has it written; but the success of
+an atomic task is written with it, by `worker/executor.py`.
 """
 
 from __future__ import annotations

@@ -100,8 +100,8 @@ class ExpectedQueue:
             job.crashes += 1
         if isinstance(outcome, (Crashed, Snoozed)):
             job.attempts -= 1
-        if isinstance(outcome, (Retried, Snoozed)):
-            job.run_after = now + outcome.after if outcome.after is not None else outcome.until
+        if isinstance(outcome, (Crashed, Retried, Snoozed)):
+            job.run_after = outcome.until if outcome.after is None else now + outcome.after
         if outcome.failure:
             job.stories.append(outcome.failure.number)
         return True

@@ -201,7 +201,11 @@ class Verbs(RuleBasedStateMachine):
             "snoozed": Snoozed(changes, attempts=job.attempts - 1, after=after),
             "until": Snoozed(changes, attempts=job.attempts - 1, until=self.now + after),
             "crashed": Crashed(
-                changes, story=story, attempts=job.attempts - 1, crashes=job.crashes + 1
+                changes,
+                story=story,
+                attempts=job.attempts - 1,
+                crashes=job.crashes + 1,
+                after=after,
             ),
             "called off": CalledOff(changes),
         }[kind]
