@@ -86,6 +86,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until asked to stop, or until the options say that it is enough."""
+        self.engine.limit_waiting()
         self._patiently(self._synchronize)
         with self.pool:
             while not self._is_done():
