@@ -49,6 +49,7 @@ def test_23_after_its_grace_time_a_running_task_is_interrupted_and_its_job_costs
 
     leaving.exit_code()
     assert time.monotonic() - told_at < (1 + 2) * NOISE
+    assert "is killed" not in leaving.output  # nobody had to use force
     assert state_of(held) == "READY"
     team.start()
     wait_for_run(held, times=2)
