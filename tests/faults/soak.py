@@ -50,7 +50,8 @@ DATABASE_FAULTS = (
     "restart_server",
 )
 # Three kills while a task runs are bad luck here, and no proof against the task.
-DBQ = {"LEASE": 3, "MAX_CRASHES": 20}
+# More than chance will charge to one innocent job; each further crash doubles a pause.
+DBQ = {"LEASE": 3, "MAX_CRASHES": 7}
 
 
 class Soak:
