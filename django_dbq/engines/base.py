@@ -24,7 +24,7 @@ from django_dbq.exceptions import DatabaseNotReady
 from django_dbq.models import Attempt, Job, WorkerProcess
 from django_dbq.models.job import as_json
 from django_dbq.rules.outcomes import Outcome
-from django_dbq.rules.states import HELD, WAITING, State
+from django_dbq.rules.states import WAITING, State
 
 PROMOTED_BY_ID = 500
 INSERTED_AT_ONCE = 1_000
@@ -247,17 +247,11 @@ class Engine(Holders):
     ) -> int:
         """Set these values, and each its workspace, where the jobs are still held; how many were.
 
-        The jobs are of one worker. It is part of the fence because a 3.3 worker claims without
-        touching the token: an outcome of ours that is sent again must not pass for its.
+        The jobs are of one worker: see `_still_held`.
         `workspaces` are JSON texts, one for each job, or None to leave them alone.
         """
         if workspaces is None:
-            return sum(
-                self.jobs.filter(
-                    pk__in=ids, token=token, worker_id=jobs[0].worker_id, state__in=HELD
-                ).update(**values)
-                for token, ids in ids_by_token(jobs).items()
-            )
+            return sum(held.update(**values) for held in self._still_held(jobs))
         columns, parameters = self._assignments(values)
         statement = (
             f"UPDATE {self.table} SET {columns}, workspace = %s "

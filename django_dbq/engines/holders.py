@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,8 +27,7 @@ class Holders(Sessions):
 
     def mark_stopping(self, jobs: Collection[Job], *, now: datetime) -> None:
         """Show on running jobs that their worker has been asked to exit."""
-        for token, ids in ids_by_token(jobs).items():
-            held = self.jobs.filter(pk__in=ids, token=token, worker_id=_holder_of(jobs))
+        for held in self._still_held(jobs):
             held.filter(state=State.PROCESSING).update(
                 state=State.STOPPING, modified=as_stored(now)
             )
@@ -47,13 +46,19 @@ class Holders(Sessions):
     def _hand_back(self, jobs: Collection[Job], now: datetime, are_started: bool) -> int:
         with transaction.atomic(using=self.using):
             return sum(
-                self._release(
-                    self.jobs.filter(pk__in=ids, token=token, worker_id=_holder_of(jobs)),
-                    now,
-                    may_be_new=not are_started,
-                )
-                for token, ids in ids_by_token(jobs).items()
+                self._release(held, now, may_be_new=not are_started)
+                for held in self._still_held(jobs)
             )
+
+    def _still_held(self, jobs: Collection[Job]) -> Iterator[QuerySet[Job]]:
+        """The rows of these jobs, token by token, where their worker has not lost them: the fence.
+
+        The jobs are of one worker. It is part of the fence because a 3.3 worker claims without
+        touching the token: what of ours is sent again must not pass for its.
+        """
+        for token, ids in ids_by_token(jobs).items():
+            holder = next(iter(jobs)).worker_id
+            yield self.jobs.filter(pk__in=ids, token=token, worker_id=holder, state__in=HELD)
 
     def hand_back_unknown(self, worker_id: int, *, known: Collection[UUID], now: datetime) -> int:
         """Give back what a living worker holds without knowing: a claim whose answer was lost."""
@@ -167,20 +172,21 @@ class Holders(Sessions):
             by_verdict: dict[Verdict, list[Job]] = {verdict: [] for verdict in Verdict}
             for job in jobs:
                 by_verdict[death.verdict(job.pk, job.state, running)].append(job)
-            released = 0
-            for verdict, alike in by_verdict.items():
-                rows = self.jobs.filter(pk__in=[job.pk for job in alike], worker_id=worker_id)
-                if verdict is Verdict.HAND_BACK:
-                    released += self._release(rows, now)
-                elif verdict is Verdict.INTERRUPTED:
-                    released += self._release(rows, now, may_be_new=False)
-                elif verdict is Verdict.CRASH:
-                    released += self._release(rows, now, may_be_new=False, crashes=F("crashes") + 1)
-                    self._tell(alike, death, WorkerDied, now)
-                else:
-                    released += self._release(rows, now, may_be_new=False, killed_at=as_stored(now))
-                    self._tell(alike, death, JobTimeout, now)
-            return released
+            self._tell(by_verdict[Verdict.CRASH], death, WorkerDied, now)
+            self._tell(by_verdict[Verdict.OVERRAN], death, JobTimeout, now)
+            changes: dict[Verdict, dict[str, Any]] = {
+                Verdict.CRASH: {"crashes": F("crashes") + 1},
+                Verdict.OVERRAN: {"killed_at": as_stored(now)},
+            }
+            return sum(
+                self._release(
+                    self.jobs.filter(pk__in=[job.pk for job in alike], worker_id=worker_id),
+                    now,
+                    may_be_new=verdict is Verdict.HAND_BACK,
+                    **changes.get(verdict, {}),
+                )
+                for verdict, alike in by_verdict.items()
+            )
 
     def _tell(self, jobs: list[Job], death: Death, what: type, now: datetime) -> None:
         """Keep the story of attempts whose own process cannot tell it any more."""
@@ -211,8 +217,3 @@ class Holders(Sessions):
         """Give back jobs without an owner, on a person's word that nobody runs them."""
         orphans = self.jobs.filter(pk__in=ids, worker_id__isnull=True)
         return self._release(orphans, now, may_be_new=False, attempts_given_back=0)
-
-
-def _holder_of(jobs: Collection[Job]) -> int | None:
-    """The worker that claimed these jobs: a caller writes of its own jobs only."""
-    return next(iter(jobs)).worker_id
