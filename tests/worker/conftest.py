@@ -7,8 +7,10 @@ from types import FunctionType
 
 import pytest
 
+from django_dbq.clock import DatabaseClock
 from django_dbq.engines import engine_for
 from django_dbq.models import Job
+from django_dbq.worker.acknowledger import Acknowledger
 from tests.worker import functions
 
 
@@ -48,6 +50,24 @@ def claimed(engine):
         return job
 
     return claimed
+
+
+@pytest.fixture
+def acknowledger(engine):
+    return Acknowledger(engine, DatabaseClock(engine.now), worker="host:1")
+
+
+def nothing(job):
+    """A task that does nothing."""
+
+
+def raising(error):
+    """A task or hook that raises it."""
+
+    def function(job, *args):
+        raise error
+
+    return function
 
 
 def now():

@@ -18,22 +18,16 @@ from django.db import (
     transaction,
 )
 
-from django_dbq.clock import DatabaseClock
 from django_dbq.engines import Engine
 from django_dbq.exceptions import Cancel, JobInterrupted, JobTimeout, LeaseLost, Snooze
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.deaths import Death
 from django_dbq.rules.outcomes import Advanced, Completed, Failed, HandedBack, Retried
 from django_dbq.rules.states import State
-from django_dbq.worker.acknowledger import Acknowledger
 from django_dbq.worker.executor import perform
-from tests.worker.conftest import now, row
+from tests.worker.conftest import nothing, now, raising, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def nothing(job):
-    pass
 
 
 def write(label):
@@ -54,18 +48,6 @@ def then(*steps):
             step(job)
 
     return task
-
-
-def raising(error):
-    def function(job, *args):
-        raise error
-
-    return function
-
-
-@pytest.fixture
-def acknowledger(engine):
-    return Acknowledger(engine, DatabaseClock(engine.now), worker="host:1")
 
 
 @pytest.fixture

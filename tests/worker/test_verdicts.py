@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from django.db import connection, transaction
 
-from django_dbq.clock import DatabaseClock, aware_now
+from django_dbq.clock import aware_now
 from django_dbq.exceptions import (
     Cancel,
     Fail,
@@ -36,9 +36,8 @@ from django_dbq.rules.outcomes import (
 )
 from django_dbq.rules.states import State
 from django_dbq.worker import executor
-from django_dbq.worker.acknowledger import Acknowledger
 from django_dbq.worker.connections import open_transactions
-from tests.worker.conftest import row
+from tests.worker.conftest import nothing, raising, row
 
 pytestmark = pytest.mark.django_db
 
@@ -50,23 +49,7 @@ def perform(job):
     return executor.perform(job, already_open=open_transactions())
 
 
-def nothing(job):
-    pass
-
-
-def raising(error):
-    def function(job, *args):
-        raise error
-
-    return function
-
-
 fail = raising(LookupError("no such thing"))
-
-
-@pytest.fixture
-def acknowledger(engine):
-    return Acknowledger(engine, DatabaseClock(engine.now), worker="host:1")
 
 
 @pytest.fixture
