@@ -1,0 +1,70 @@
+"""What an adapter declares: how a rival is installed, filled, worked and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from benchmarks.rivals.stores import Store
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a rival's worker."""
+
+    name: str
+    """"as shipped", or in two or three words what differs from that."""
+
+    command: tuple[str, ...]
+    """The worker: a program of the rival's environment and its arguments."""
+
+    processes: int = 1
+    """How many processes run jobs, by the command's own option or by `copies`."""
+
+    copies: int = 1
+    """How many times the command is started."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables for `do` and for the worker; the project's files may read them."""
+
+    settings: str = ""
+    """One sentence: which settings differ from the defaults, and where they are documented."""
+
+    latency: bool = True
+    """Whether the time from enqueue to start is measured, too."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A queue, and all that must be known to measure it."""
+
+    name: str
+    """As people say it. The adapter's file and the folder of its project are named alike."""
+
+    store: Store
+    """Where its jobs are, and how many of them are still to be done."""
+
+    keeps_jobs: bool | None
+    """Whether the job of a worker that is killed runs again; None where that has no meaning."""
+
+    source: str
+    """Where that is documented."""
+
+    variants: tuple[Variant, ...]
+
+    requirements: tuple[str, ...] = ()
+    """What pip installs, pinned. The rival itself comes first."""
+
+    packages: tuple[str, ...] = ()
+    """What npm installs, pinned. The rival itself comes first."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables for all that is run in its room."""
+
+    do: tuple[str, ...] = ("python", "do.py")
+    """The program of its project that makes the schema and enqueues: see projects/bench.py."""
+
+    @property
+    def version(self) -> str:
+        first = [*self.requirements, *self.packages, ""][0]
+        return first.replace("@", "==").rpartition("==")[2] if "==" in first or "@" in first else ""
