@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -40,7 +41,7 @@ class JobDeclaration:
     isolation: str = "thread"
     atomic: bool = False
 
-    @property
+    @cached_property
     def hooks(self) -> dict[str, str]:
         """The hooks that are declared, by their key."""
         return {key: getattr(self, key) for key in HOOK_KEYS if getattr(self, key)}
@@ -70,7 +71,7 @@ HOOK_KEYS = tuple(option for option in KNOWN_OPTIONS if option.endswith("_hook")
 def declared_jobs() -> Mapping[str, Any]:
     """`settings.JOBS` as it is; raises InvalidDeclaration unless it is a dict."""
     jobs = getattr(settings, "JOBS", {})
-    if not isinstance(jobs, Mapping):
+    if type(jobs) is not dict and not isinstance(jobs, Mapping):  # asked for each job: dict is fast
         raise InvalidDeclaration(
             f"settings.JOBS is a {type(jobs).__name__}, not a dict.",
             hint='It should map each job name to its tasks: {"my_job": {"tasks": ["app.f"]}}.',

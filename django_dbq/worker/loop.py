@@ -22,6 +22,7 @@ from django_dbq.rules.prefetch import appetite
 from django_dbq.worker.acknowledger import Acknowledger
 from django_dbq.worker.executor import perform
 from django_dbq.worker.ledger import Ledger
+from django_dbq.worker.logs import DONE
 from django_dbq.worker.options import WorkerOptions
 from django_dbq.worker.pools import ThreadPool
 from django_dbq.worker.registration import Lease
@@ -105,6 +106,7 @@ class Worker:
             self._hand_back_overdue()
             self._ask_for_cancels()
         self.watch.look()
+        DONE.settle()
         self.wakeup.wait(self._pause_seconds(found_work=found))
 
     def _is_done(self) -> bool:
