@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django_dbq.engines.base import Engine
+from django_dbq.engines.rows import ClaimedRows, fetched
 from django_dbq.engines.statements import leaving_out
 from django_dbq.models import Job
 from django_dbq.rules.states import State
@@ -18,6 +19,7 @@ class ReturningEngine(Engine):
     """PostgreSQL and SQLite differ in how the best rows are chosen, and in nothing else here."""
 
     claim_template: str  # around {best}, {table}, {changes} and {columns}
+    workspace_as_text = "workspace"
 
     def _claim_from(
         self,
@@ -36,7 +38,10 @@ class ReturningEngine(Engine):
             "worker_id": worker_id,
             "now": self._as_parameter(now),
         }
-        claimed = Job.objects.using(self.using).raw(self.claim_statement(others), parameters)
+        with self.connection.cursor() as cursor:
+            cursor.execute(self.claim_statement(others), parameters)
+            rows = cursor.fetchall()
+        claimed = ClaimedRows(self.connection, worker_id, now).jobs(rows)
         return sorted(claimed, key=lambda job: (-job.priority, job.created))  # RETURNING has none
 
     def claim_statement(self, others: str = "") -> str:
@@ -44,7 +49,9 @@ class ReturningEngine(Engine):
         ready = self.ready_in_queue.replace("%s", "%(queue)s")
         return self.claim_template.format(
             table=self.table,
-            columns=self.columns,
+            columns=fetched(
+                workspace=self.workspace_as_text, started_at="NULLIF(started_at, %(now)s)"
+            ),
             best=(
                 f"SELECT id AS best_id FROM {self.table} WHERE {ready} "
                 f"AND (run_after IS NULL OR run_after <= %(now)s){others} "
