@@ -59,7 +59,8 @@ class Room:
             stamp.write_text(wanted)
         # Beside node_modules, since that is where Node looks for them.
         shutil.copytree(PROJECTS / self.key, self.project, dirs_exist_ok=True)
-        shutil.copy(PROJECTS / "bench.py", self.project)
+        for shared in PROJECTS.glob("*.py"):
+            shutil.copy(shared, self.project)
 
     @cached_property
     def environment(self) -> dict[str, str]:
@@ -68,12 +69,12 @@ class Room:
         return {
             **os.environ,
             **stores.postgresql_environment(self._database),
-            **self.rival.environment,
             "REDIS_URL": os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/15"),
             "SQLITE_FILE": str(self.directory / "jobs.sqlite3"),
             "STARTS_FILE": str(self.starts),
             "PYTHONPATH": str(self.project),
             "PATH": os.pathsep.join([*map(str, programs), os.environ["PATH"]]),
+            **self.rival.environment,
         }
 
     # Its database

@@ -6,7 +6,6 @@ from benchmarks.rivals.rival import Rival, Variant
 from benchmarks.rivals.stores import PostgreSQL
 
 WORKER = ("python", "-m", "django", "worker")
-SETTINGS = {"DJANGO_SETTINGS_MODULE": "settings"}
 
 RIVAL = Rival(
     name="django-db-queue 3.3",
@@ -14,7 +13,7 @@ RIVAL = Rival(
     store=PostgreSQL("SELECT count(*) FROM django_dbq_job WHERE state <> 'COMPLETE'"),
     keeps_jobs=False,
     source="the job stays PROCESSING; its README tells of no way back",
-    environment=SETTINGS,
+    environment={"DJANGO_SETTINGS_MODULE": "settings"},
     variants=(
         Variant("as shipped", WORKER),
         Variant(

@@ -5,5 +5,5 @@ def noop(job):
     pass
 
 
-def started(job):
+def single(job):
     record(job.workspace["sent"])

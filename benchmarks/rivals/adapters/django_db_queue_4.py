@@ -1,0 +1,29 @@
+"""Ours, from this checkout."""
+
+from __future__ import annotations
+
+from benchmarks.machine import REPOSITORY
+from benchmarks.rivals.rival import Rival, Variant
+from benchmarks.rivals.stores import PostgreSQL
+
+WORKER = ("python", "-m", "django", "worker", "--rate_limit", "0")
+RATE_LIMIT = "--rate_limit 0; the default is one job a second, as in 3.3 (docs/reference.md)"
+
+RIVAL = Rival(
+    name="django-db-queue 4",
+    requirements=("Django==6.1.3", "psycopg[binary]==3.3.9"),
+    store=PostgreSQL("SELECT count(*) FROM django_dbq_job WHERE state <> 'COMPLETE'"),
+    keeps_jobs=True,
+    source="docs/reliability.md",
+    environment={"DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": f".:{REPOSITORY}"},
+    variants=(
+        Variant("one process", WORKER, settings=RATE_LIMIT),
+        Variant(
+            "2 processes",
+            (*WORKER, "--processes", "2"),
+            processes=2,
+            settings="the same with --processes 2",
+            latency=False,
+        ),
+    ),
+)

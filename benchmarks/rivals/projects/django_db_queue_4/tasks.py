@@ -1,0 +1,9 @@
+from bench import record
+
+
+def noop(job):
+    pass
+
+
+def single(job):
+    record(job.workspace["sent"])

@@ -1,0 +1,9 @@
+from bench import record
+
+
+def noop():
+    pass
+
+
+def single(sent):
+    record(sent)
