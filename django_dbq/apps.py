@@ -10,5 +10,8 @@ class DjangoDBQConfig(AppConfig):
 
     def ready(self) -> None:
         from django_dbq import checks
+        from django_dbq.engines import ringing
+        from django_dbq.models.arrivals import arrived
 
         checks.register_checks()
+        arrived.connect(ringing.ring)

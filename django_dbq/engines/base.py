@@ -18,7 +18,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 
 from django_dbq.clock import as_stored
-from django_dbq.engines.holders import Holders
+from django_dbq.engines.doorbells import Doorbells
 from django_dbq.engines.statements import batches, ids_by_token, is_held_by
 from django_dbq.exceptions import DatabaseNotReady
 from django_dbq.models import Attempt, Job, WorkerProcess
@@ -32,7 +32,7 @@ INSERTED_AT_ONCE = 1_000
 SAME_IN_ALL = ("name", "queue_name", "priority", "run_after")
 
 
-class Engine(Holders):
+class Engine(Doorbells):
     """The verbs, on one database alias. Holds no state, so that any thread may have its own.
 
     All times are aware and on the database's clock. Every verb raises OperationalError or

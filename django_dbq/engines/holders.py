@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,7 @@ from django_dbq.engines.sessions import Sessions
 from django_dbq.engines.statements import ids_by_token
 from django_dbq.exceptions import JobTimeout, WorkerDied
 from django_dbq.models import Attempt, Job, WorkerProcess
+from django_dbq.models.arrivals import announce
 from django_dbq.rules.deaths import Death, Verdict
 from django_dbq.rules.outcomes import path_of
 from django_dbq.rules.states import HELD, State
@@ -45,10 +47,15 @@ class Holders(Sessions):
 
     def _hand_back(self, jobs: Collection[Job], now: datetime, are_started: bool) -> int:
         with transaction.atomic(using=self.using):
+            self._announce(jobs)
             return sum(
                 self._release(held, now, may_be_new=not are_started)
                 for held in self._still_held(jobs)
             )
+
+    def _announce(self, jobs: Iterable[Job]) -> None:
+        for queue, count in Counter(job.queue_name for job in jobs).items():
+            announce(queue, using=self.using, jobs=count)
 
     def _still_held(self, jobs: Collection[Job]) -> Iterator[QuerySet[Job]]:
         """The rows of these jobs, token by token, where their worker has not lost them: the fence.
@@ -169,6 +176,7 @@ class Holders(Sessions):
         with transaction.atomic(using=self.using):
             ids = self._ids_held_by(worker_id, limit=RESCUED_AT_ONCE)
             jobs = list(self.jobs.filter(pk__in=ids, worker_id=worker_id)) if ids else []
+            self._announce(jobs)
             by_verdict: dict[Verdict, list[Job]] = {verdict: [] for verdict in Verdict}
             for job in jobs:
                 by_verdict[death.verdict(job.pk, job.state, running)].append(job)

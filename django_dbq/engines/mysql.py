@@ -37,6 +37,7 @@ class MySQLEngine(Engine):
     held_by_somebody = "dbq_holder > 0"
     claim_order = "dbq_rank, created"
     lock_rows = "FOR UPDATE SKIP LOCKED"
+    ready_rows = "FORCE INDEX (dbq_ready)"
     waiting_options = {
         "connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "read_timeout": RESPONSE_TIMEOUT_SECONDS,

@@ -14,10 +14,12 @@ from django.db import DatabaseError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from django_dbq.clock import aware_now
+from django_dbq.engines.notifications import Notifications
 from django_dbq.engines.returning import ReturningEngine
 from django_dbq.engines.sessions import CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS
 from django_dbq.engines.statements import batches, is_held_by
 from django_dbq.models import Job
+from django_dbq.models.arrivals import announce, is_soon
 from django_dbq.rules.identifiers import uuid7
 
 _COPIED_FOR_EACH = ("id", "created", "modified", "workspace")
@@ -43,7 +45,7 @@ LOCK_CLASS = int.from_bytes(b"\0dbq", "big")
 ID_BITS = 2**32
 
 
-class PostgreSQLEngine(ReturningEngine):
+class PostgreSQLEngine(Notifications, ReturningEngine):
     lock_rows = "FOR UPDATE SKIP LOCKED"
     # MATERIALIZED fixes the batch: planned into the update, the choice could be made again for each
     # row and lock more of them than the limit.
@@ -104,6 +106,8 @@ class PostgreSQLEngine(ReturningEngine):
         for batch in batches(workspaces, COPIED_AT_ONCE):
             self._copy(template, batch, for_all)
             inserted += len(batch)
+        if is_soon(template.run_after):
+            announce(template.queue_name, using=self.using, jobs=inserted)
         return inserted
 
     def _copy(
@@ -147,12 +151,7 @@ class PostgreSQLEngine(ReturningEngine):
                 server.shutdown(socket.SHUT_RDWR)
 
     def _session_mark(self) -> str:
-        with self.connection.cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            (pid,) = cursor.fetchone()
-        # A pooler gives out numbers of its own. In its transaction mode the next statement may come
-        # to another server process, and the lock would stay with this one.
-        return "advisory lock" if pid == self.session.info.backend_pid else ""
+        return "advisory lock" if self.has_its_own_session else ""
 
     def _lock_session(self, worker_ids: list[int]) -> bool:
         ids = [(worker_id + ID_BITS // 2) % ID_BITS - ID_BITS // 2 for worker_id in worker_ids]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
+from typing import Any
 
 from django.db import DatabaseError
 
+from django_dbq import clock
 from django_dbq.engines import proc
+from django_dbq.engines.doorbells import Doorbell
 from django_dbq.engines.returning import ReturningEngine
 
 logger = logging.getLogger(__name__)
@@ -66,5 +69,41 @@ class SQLiteEngine(ReturningEngine):
         marks = unseen.values_list("pk", "session")
         return [worker_id for worker_id, mark in marks if proc.has_ended(mark)]
 
+    def doorbell(self, *args: Any, **options: Any) -> Doorbell:
+        return FileDoorbell(self, *args, **options)
+
     def is_transient(self, error: DatabaseError) -> bool:
         return any(words in str(error) for words in TRANSIENT_ERRORS)
+
+
+class FileDoorbell(Doorbell):
+    """Asks often whether any other connection has written to the file, and looks only then.
+
+    That question costs some microseconds. It is answered for commits of other connections alone,
+    those of this process included, and not at all for a database in memory.
+    """
+
+    share, shortest_seconds, longest_seconds = 0.004, 0.003, 0.020
+    fallback_seconds = 0.5
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._version: tuple[Any, int] | None = None  # of the file, as this session sees it
+        self._looked_at = float("-inf")
+
+    def rang(self) -> bool:
+        version = self._file_version()
+        looked_seconds_ago = clock.monotonic() - self._looked_at
+        if version == self._version and looked_seconds_ago < self._until_due(self.fallback_seconds):
+            return False
+        self._version = version
+        self._looked_at = clock.monotonic()
+        return self.look()
+
+    def _file_version(self) -> tuple[Any, int]:
+        session = self.engine.session
+        if session is None:
+            self.engine.connection.ensure_connection()
+            session = self.engine.session
+        with self.engine.connection.wrap_database_errors:
+            return session, session.execute("PRAGMA data_version").fetchone()[0]

@@ -55,6 +55,14 @@ class Migration(migrations.Migration):
                     "last_seen",
                     models.DateTimeField(help_text="Its last heartbeat, on the database's clock."),
                 ),
+                (
+                    "parked_at",
+                    models.DateTimeField(
+                        help_text="Since when it sleeps until somebody rings; empty: it looks by "
+                        "itself.",
+                        null=True,
+                    ),
+                ),
             ],
             options={"verbose_name": "worker"},
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from django.utils import timezone
 from django_dbq import settings as dbq_settings
 from django_dbq.clock import as_stored, aware_now, monotonic
 from django_dbq.exceptions import InvalidJob, LeaseLost, WorkspaceNotJSON
+from django_dbq.models.arrivals import announce, is_soon
 from django_dbq.models.attempt import Attempt
 from django_dbq.models.indexes import CreatedIndex, HeldIndex, ReadyIndex, ScheduledIndex
 from django_dbq.models.worker import WorkerProcess
@@ -101,7 +103,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         for job in jobs:
             job.workspace = {} if job.workspace is None else job.workspace
             job.require_storable()
-        return super().bulk_create(jobs, *args, **kwargs)
+        created = super().bulk_create(jobs, *args, **kwargs)
+        for queue_name, count in Counter(job.queue_name for job in jobs if job._is_news).items():
+            announce(queue_name, using=self.db, jobs=count)
+        return created
 
     def cancel(self, reason: str = "") -> int:
         """Call off these jobs: those that wait at once; workers of the others are asked to.
@@ -250,15 +255,23 @@ class Job(models.Model):
             WorkspaceNotJSON: (a TypeError) nothing was written.
             InvalidJob: (a ValueError) a value does not fit its column; nothing was written.
         """
-        if self._state.adding:
+        is_new = self._state.adding
+        if is_new:
             if not self._make_ready_to_insert():
                 return
         elif not args and not kwargs.keys() & CALLERS_CHOICE and self.pk is not None:
             kwargs["update_fields"] = self._fields_to_save()
         self.require_storable()
         super().save(*args, **kwargs)
+        if is_new and self._is_news:
+            announce(self.queue_name, using=str(self._state.db))
         if self.is_held_here:
             self._note_checkpoint(kwargs.get("update_fields"))
+
+    @property
+    def _is_news(self) -> bool:
+        """Whether workers that wait for jobs want to hear of this one."""
+        return self.state in WAITING and is_soon(self.run_after)
 
     def _make_ready_to_insert(self) -> bool:
         """Fill in what a new job needs; False when its creation hook failed and that is logged."""

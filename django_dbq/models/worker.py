@@ -37,6 +37,9 @@ class WorkerProcess(models.Model):
     )
     started_at = models.DateTimeField()
     last_seen = models.DateTimeField(help_text="Its last heartbeat, on the database's clock.")
+    parked_at = models.DateTimeField(
+        null=True, help_text="Since when it sleeps until somebody rings; empty: it looks by itself."
+    )
 
     objects = WorkerQuerySet.as_manager()
 

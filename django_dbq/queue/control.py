@@ -11,6 +11,7 @@ from django.db.models import F
 from django_dbq.clock import as_stored, aware_now
 from django_dbq.exceptions import TaskNotDeclared, WrongState
 from django_dbq.models import Job
+from django_dbq.models.arrivals import announce
 from django_dbq.rules.states import TRANSITIONS, State
 
 JobOrId = Union[Job, UUID, str]
@@ -65,6 +66,7 @@ def rerun(job: JobOrId, *, from_task: str | int | None = None, using: str | None
     row.refresh_from_db()
     if not updated:
         raise WrongState(row.pk, row.state, step.sources)
+    announce(row.queue_name, using=alias)
     return row
 
 

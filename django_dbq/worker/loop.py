@@ -7,6 +7,7 @@ import math
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from django.db import Error
@@ -15,6 +16,7 @@ from django_dbq import clock
 from django_dbq.clock import DatabaseClock
 from django_dbq.engines import Engine
 from django_dbq.models import Job
+from django_dbq.models.arrivals import arrived
 from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.declarations import is_known
 from django_dbq.rules.outcomes import Declined, Outcome
@@ -32,6 +34,7 @@ from django_dbq.worker.watch import Watch
 logger = logging.getLogger("django_dbq.worker")
 
 OVERDUE_SECONDS = 1.0  # a claimed job that no thread has started by then goes back
+LONGEST_REST_SECONDS = 1.0  # of an idle worker, which is woken when jobs come
 LOOK_INTERVAL_SECONDS = 0.25  # how often a busy worker looks for overdue jobs
 CANCEL_INTERVAL_SECONDS = 1.0  # how often it asks which of its jobs were called off
 LONGEST_PAUSE_SECONDS = 5.0  # between two tries, when the database is away
@@ -52,6 +55,7 @@ class Worker:
         self.options, self.engine, self.worker_id, self.lease = options, engine, worker_id, lease
         self.clock = DatabaseClock(engine.now)
         self.wakeup = Wakeup()
+        self.doorbell = engine.doorbell(options.queues, worker_id=worker_id, now=self.clock.now)
         self.in_flight: dict[UUID, Job] = {}
         self.acknowledger = Acknowledger(
             engine, self.clock, worker=f"{socket.gethostname()}:{os.getpid()}"
@@ -89,11 +93,13 @@ class Worker:
         """Work until asked to stop, or until the options say that it is enough."""
         self.engine.limit_waiting()
         self._patiently(self._synchronize)
+        arrived.connect(self._jobs_arrived)
         with self.pool:
             while not self._is_done():
                 self._patiently(self._turn)
             while self.in_flight:
                 self._patiently(self._wind_down)
+        arrived.disconnect(self._jobs_arrived)
 
     def _synchronize(self) -> None:
         with self.engine.response_timeout():
@@ -107,12 +113,30 @@ class Worker:
             self._ask_for_cancels()
         self.watch.look()
         DONE.settle()
-        self.wakeup.wait(self._pause_seconds(found_work=found))
+        self._rest(found_work=found)
+
+    def _rest(self, *, found_work: bool) -> None:
+        """Sleep until there may be something to do."""
+        if self._appetite() > 0 and self.lease.holds:
+            self.wakeup.wait_for_jobs(self.doorbell, self._rest_seconds(), found_work=found_work)
+        else:
+            too_soon_seconds = self._next_job_at - clock.monotonic()
+            self.wakeup.wait_while_busy(self.doorbell, self._rest_seconds(too_soon_seconds))
+
+    def _rest_seconds(self, too_soon_seconds: float = 0.0) -> float:
+        if self.in_flight:
+            return min(LOOK_INTERVAL_SECONDS, self.watch.seconds_to_next())
+        return too_soon_seconds if too_soon_seconds > 0 else LONGEST_REST_SECONDS
 
     def _is_done(self) -> bool:
         enough = self._jobs_left() <= 0
         empty = self.options.burst and self._queue_is_empty
         return self.stopping or ((enough or empty) and not self.in_flight)
+
+    def _jobs_arrived(self, sender: object, *, using: str, queue_name: str, **other: Any) -> None:
+        """A task of this process has enqueued jobs."""
+        if using == self.engine.using and queue_name in self.options.queues:
+            self.wakeup.ring()
 
     # Taking jobs
 
@@ -153,13 +177,6 @@ class Worker:
         if self.options.max_jobs is None:
             return math.inf
         return self.options.max_jobs - self.acknowledger.finished_jobs - len(self.in_flight)
-
-    def _pause_seconds(self, *, found_work: bool) -> float:
-        poll = self.wakeup.poll_pause_seconds(found_work=found_work)
-        if self.in_flight:
-            pause = LOOK_INTERVAL_SECONDS if self._appetite() <= 0 else poll
-            return min(pause, self.watch.seconds_to_next())
-        return max(poll, self._next_job_at - clock.monotonic())
 
     # Being done with jobs
 

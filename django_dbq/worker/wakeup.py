@@ -1,40 +1,104 @@
-"""When to look again: something was finished, a stop was asked, or it is time to poll."""
+"""When to look again: something was finished, a stop was asked, or jobs have come."""
 
 from __future__ import annotations
 
-from queue import Empty, SimpleQueue
+import contextlib
+import selectors
+import socket
+import weakref
 
-SHORTEST_PAUSE_SECONDS = 0.02
-LONGEST_PAUSE_SECONDS = 0.5
+from django_dbq import clock
+from django_dbq.engines.doorbells import Doorbell
+
+# When a worker is busy, so that nobody should ring for it: it found jobs so many times in a row, or
+# all its threads have been at work for so long.
+BUSY_TURNS = 4
+BUSY_SECONDS = 0.02
+
+Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class Wakeup:
-    """A bell that threads and signal handlers ring and that the worker's loop waits for."""
+    """A bell that threads and signal handlers ring and that the worker's loop waits for.
+
+    An idle worker waits for its database's doorbell at the same time.
+    """
 
     def __init__(self) -> None:
         # Not an Event: a signal handler that sets one while the same thread waits for it can
-        # deadlock. SimpleQueue.put() is documented to be reentrant.
-        self._bell: SimpleQueue[None] = SimpleQueue()
-        self._pause_seconds = SHORTEST_PAUSE_SECONDS
+        # deadlock. And a socket, because it can be waited for beside the database's.
+        self._bell, self._rope = socket.socketpair()
+        self._bell.setblocking(False)
+        self._rope.setblocking(False)
+        self._selector = Selector()
+        self._selector.register(self._bell, selectors.EVENT_READ)
+        self._has_rung = self._is_asleep = False
+        self._turns_with_work = 0
+        weakref.finalize(self, _close, self._selector, self._bell, self._rope)
 
     def ring(self) -> None:
-        """Wake the loop; cheap when it is going to wake anyway."""
-        if self._bell.empty():
-            self._bell.put(None)
+        """Wake the loop; cheap when it is going to wake anyway. Safe in a signal handler."""
+        self._has_rung = True  # before the question, as the sleeper asks in the other order
+        if self._is_asleep:
+            self._is_asleep = False
+            with contextlib.suppress(OSError):  # it is full: then it rings already
+                self._rope.send(b".")
 
-    def wait(self, seconds: float) -> None:
-        """Sleep until the bell rings, at most for `seconds`."""
-        try:
-            self._bell.get(timeout=max(seconds, 0.0))
-        except Empty:
-            return
-        while not self._bell.empty():
-            self._bell.get()
+    def wait(self, seconds: float) -> bool:
+        """Sleep until the bell rings, at most for `seconds`; whether it rang."""
+        return self._sleep(seconds)
 
-    def poll_pause_seconds(self, *, found_work: bool) -> float:
-        """How long an idle worker waits before it asks again: longer, the longer it is idle."""
+    def wait_for_jobs(self, doorbell: Doorbell, seconds: float, *, found_work: bool) -> None:
+        """Sleep until the bell rings or there may be a job to claim, at most for `seconds`.
+
+        `found_work`: whether the last claim, right before, brought any.
+        """
+        ends_at = clock.monotonic() + seconds
+        self._turns_with_work = self._turns_with_work + 1 if found_work else 0
         if found_work:
-            self._pause_seconds = SHORTEST_PAUSE_SECONDS
-        else:
-            self._pause_seconds = min(self._pause_seconds * 1.5, LONGEST_PAUSE_SECONDS)
-        return self._pause_seconds
+            doorbell.found_work()
+        if self._turns_with_work >= BUSY_TURNS:
+            doorbell.leave()
+        while True:
+            pause = min(doorbell.pause_seconds(), ends_at - clock.monotonic())
+            if self._sleep(pause, doorbell.socket) or doorbell.rang():
+                return
+            if clock.monotonic() >= ends_at:
+                return
+
+    def wait_while_busy(self, doorbell: Doorbell, seconds: float) -> None:
+        """Sleep until the bell rings, at most for `seconds`: no job could be taken now."""
+        ends_at = clock.monotonic() + seconds
+        if not self._sleep(min(seconds, BUSY_SECONDS)) and seconds > BUSY_SECONDS:
+            doorbell.leave()
+            self._sleep(ends_at - clock.monotonic())
+
+    def _sleep(self, seconds: float, also: int | None = None) -> bool:
+        self._is_asleep = True
+        try:
+            if not self._has_rung and seconds > 0:
+                self._wait_for_either(seconds, also)
+        finally:
+            self._is_asleep = False
+        if self._has_rung:  # asked first: setting it without need could hide a ring of just now
+            self._has_rung = False
+            return True
+        return False
+
+    def _wait_for_either(self, seconds: float, also: int | None) -> None:
+        if also is not None:  # for this once: after a reconnect it is another one
+            self._selector.register(also, selectors.EVENT_READ)
+        try:
+            ready = self._selector.select(seconds)
+        finally:
+            if also is not None:
+                self._selector.unregister(also)
+        if any(key.fileobj is self._bell for key, _ in ready):
+            with contextlib.suppress(BlockingIOError):
+                self._bell.recv(4096)
+
+
+def _close(selector: selectors.BaseSelector, *sockets: socket.socket) -> None:
+    selector.close()
+    for each in sockets:
+        each.close()

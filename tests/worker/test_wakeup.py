@@ -2,57 +2,166 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import threading
 import time
 
-from django_dbq.worker.wakeup import LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS, Wakeup
+import pytest
+
+from django_dbq.worker.wakeup import BUSY_TURNS, Wakeup
+
+LONG = 30
 
 
-def seconds_waited(wakeup, at_most):
+class Doorbell:
+    """One that a test rings, and that tells what was said to it."""
+
+    def __init__(self, *answers, pause=0.01):
+        self.answers, self.pause = list(answers), pause
+        self.told = []
+        self.socket = None
+
+    def pause_seconds(self):
+        return self.pause
+
+    def rang(self):
+        self.told.append("asked")
+        return self.answers.pop(0) if self.answers else False
+
+    def found_work(self):
+        self.told.append("found work")
+
+    def leave(self):
+        self.told.append("leave")
+
+
+@pytest.fixture
+def wakeup():
+    return Wakeup()
+
+
+def seconds_of(function, *args, **options):
     began = time.monotonic()
-    wakeup.wait(at_most)
+    function(*args, **options)
     return time.monotonic() - began
 
 
-def test_a_bell_that_rang_before_ends_the_wait_at_once():
-    wakeup = Wakeup()
+# ── The bell ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_bell_that_rang_before_ends_the_wait_at_once(wakeup):
     wakeup.ring()
 
-    assert seconds_waited(wakeup, 30) < 10
+    assert seconds_of(wakeup.wait, LONG) < 10
 
 
-def test_a_bell_that_another_thread_rings_ends_the_wait():
-    wakeup = Wakeup()
+def test_a_bell_that_another_thread_rings_ends_the_wait(wakeup):
     threading.Timer(0.05, wakeup.ring).start()
 
-    assert seconds_waited(wakeup, 30) < 10
+    assert seconds_of(wakeup.wait, LONG) < 10
 
 
-def test_however_often_it_rang_it_wakes_once():
-    wakeup = Wakeup()
+def test_a_bell_that_a_signal_handler_rings_ends_the_wait(wakeup):
+    before = signal.signal(signal.SIGUSR1, lambda *_: wakeup.ring())
+    try:
+        threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGUSR1]).start()
+        assert seconds_of(wakeup.wait, LONG) < 10
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_however_often_it_rang_it_wakes_once(wakeup):
     for _ in range(100):
         wakeup.ring()
-    wakeup.wait(30)
+    assert wakeup.wait(LONG)
 
-    assert seconds_waited(wakeup, 0.05) >= 0.04
-
-
-def test_without_a_bell_the_wait_ends_by_itself():
-    assert seconds_waited(Wakeup(), 0.05) >= 0.04
-    assert seconds_waited(Wakeup(), -1) < 1
+    assert seconds_of(wakeup.wait, 0.05) >= 0.04
 
 
-def test_the_longer_it_is_idle_the_longer_it_waits_up_to_a_limit():
-    wakeup = Wakeup()
-    pauses = [wakeup.poll_pause_seconds(found_work=False) for _ in range(30)]
+def test_however_many_ring_while_it_sleeps_it_sleeps_well_afterwards(wakeup):
+    def ring():
+        for _ in range(10_000):
+            wakeup.ring()
 
-    assert pauses == sorted(pauses)
-    assert pauses[-1] == pauses[-2] == LONGEST_PAUSE_SECONDS
+    threads = [threading.Thread(target=ring) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        wakeup.wait(0.001)
+    while wakeup.wait(0):
+        pass
+    wakeup.wait(0.001)  # what was sent while it woke
+
+    assert seconds_of(wakeup.wait, 0.05) >= 0.04
 
 
-def test_when_there_is_work_it_looks_again_soon():
-    wakeup = Wakeup()
-    for _ in range(30):
-        wakeup.poll_pause_seconds(found_work=False)
+def test_without_a_bell_the_wait_ends_by_itself(wakeup):
+    assert seconds_of(wakeup.wait, 0.05) >= 0.04
+    assert seconds_of(wakeup.wait, -1) < 1
+    assert wakeup.wait(0) is False
 
-    assert wakeup.poll_pause_seconds(found_work=True) == SHORTEST_PAUSE_SECONDS
+
+# ── Waiting for jobs ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_it_asks_the_doorbell_after_each_pause_until_that_rang(wakeup):
+    doorbell = Doorbell(False, False, True)
+    wakeup.wait_for_jobs(doorbell, LONG, found_work=False)
+
+    assert doorbell.told == ["asked"] * 3
+
+
+def test_a_ring_of_its_own_process_needs_no_question(wakeup):
+    doorbell = Doorbell(pause=LONG)
+    threading.Timer(0.05, wakeup.ring).start()
+
+    assert seconds_of(wakeup.wait_for_jobs, doorbell, LONG, found_work=False) < 10
+    assert doorbell.told == []
+
+
+def test_what_arrives_at_the_doorbells_socket_ends_the_pause(wakeup):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        doorbell = Doorbell(True, pause=LONG)
+        doorbell.socket = ours.fileno()
+        threading.Timer(0.05, theirs.send, [b"."]).start()
+
+        assert seconds_of(wakeup.wait_for_jobs, doorbell, LONG, found_work=False) < 10
+        assert doorbell.told == ["asked"]
+
+
+def test_it_waits_no_longer_than_it_was_told(wakeup):
+    assert seconds_of(wakeup.wait_for_jobs, Doorbell(pause=LONG), 0.05, found_work=False) < 10
+    assert seconds_of(wakeup.wait_for_jobs, Doorbell(), 0.05, found_work=False) >= 0.04
+
+
+def test_who_finds_work_time_and_again_is_busy(wakeup):
+    doorbell = Doorbell()
+    for _ in range(BUSY_TURNS - 1):
+        wakeup.wait_for_jobs(doorbell, 0, found_work=True)
+    assert "leave" not in doorbell.told
+
+    wakeup.wait_for_jobs(doorbell, 0, found_work=True)
+    assert "leave" in doorbell.told
+
+
+def test_who_finds_work_now_and_then_is_not_busy(wakeup):
+    doorbell = Doorbell()
+    for turn in range(5 * BUSY_TURNS):
+        wakeup.wait_for_jobs(doorbell, 0, found_work=turn % BUSY_TURNS != 0)
+
+    assert "leave" not in doorbell.told
+    assert "found work" in doorbell.told
+
+
+def test_whose_threads_are_at_work_for_a_while_is_busy(wakeup):
+    doorbell = Doorbell()
+    wakeup.wait_while_busy(doorbell, 0.001)
+    wakeup.ring()
+    wakeup.wait_while_busy(doorbell, LONG)
+    assert doorbell.told == []
+
+    wakeup.wait_while_busy(doorbell, 0.05)
+    assert doorbell.told == ["leave"]

@@ -1,0 +1,181 @@
+"""PostgreSQL: an idle worker parks, and sleeps until it is notified.
+
+Parked is who says so in its own row, so that those who enqueue know whether anybody needs waking:
+NOTIFY takes a lock of the whole server at each commit, and at load nobody is parked.
+
+See docs/decisions/0009-wake-ups.md for the races, and for where the numbers are from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from django_dbq import clock
+from django_dbq import settings as dbq_settings
+from django_dbq.engines.doorbells import Doorbell, Doorbells
+
+CHANNEL = "django_dbq_"  # and the worker's id
+# Commits this transaction without waiting for the disk: who is parked, and who is woken, nobody
+# needs to know after a crash of the server.
+UNHURRIED = "set_config('synchronous_commit', 'off', true)"
+
+FIRST_PAUSE_SECONDS = 0.005
+PARK_AFTER_SECONDS = 0.02
+# Longer than who enqueues remembers (engines/ringing.py) that it has woken somebody, or that nobody
+# was parked.
+SETTLED_SECONDS = 0.006
+FORGOTTEN_SECONDS = 0.11
+FALLBACK_SECONDS = 0.5  # for jobs of 3.3 processes and raw SQL, which ring no bell
+
+
+class Notifications(Doorbells):
+    """The verbs about notifications."""
+
+    @property
+    def has_its_own_session(self) -> bool:
+        """Whether no pooler stands between, whose transaction mode sends each statement elsewhere.
+
+        A lock would stay with the server process that took it, and notifications come to nobody.
+        """
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            (pid,) = cursor.fetchone()
+        return bool(pid == self.session.info.backend_pid)  # a pooler gives out numbers of its own
+
+    def doorbell(self, *args: Any, **options: Any) -> Doorbell:
+        return NotificationDoorbell(self, *args, **options)
+
+    def listen(self, worker_id: int, hear: Callable[[object], None]) -> None:
+        """Have this session notified for a worker. What comes during a statement calls `hear`."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"LISTEN {CHANNEL}{int(worker_id)}")
+        if is_psycopg3:
+            self.session.add_notify_handler(hear)
+
+    def collect_notifications(self) -> bool:
+        """Take what this session was notified of from its socket, without waiting; whether any."""
+        session = self.session
+        with self.connection.wrap_database_errors:
+            if not is_psycopg3:
+                session.poll()
+                came = bool(session.notifies)
+                session.notifies.clear()
+                return came
+            session.pgconn.consume_input()
+            came = False
+            while session.pgconn.notifies():
+                came = True
+            return came
+
+    def park(self, worker_id: int) -> None:
+        """Make known that this worker sleeps until it is woken."""
+        self._set_parked(worker_id, "clock_timestamp()")
+
+    def unpark(self, worker_id: int) -> None:
+        """Make known that it is awake."""
+        self._set_parked(worker_id, "NULL")
+
+    def _set_parked(self, worker_id: int, moment: str) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {self._workers_table} SET parked_at = {moment} "
+                f"FROM {UNHURRIED} AS unhurried WHERE id = %s",
+                [worker_id],
+            )
+
+    def wake_parked(self, queue: str, *, limit: int) -> bool:
+        session = self.session
+        if session is None:
+            return False
+        lease_seconds = dbq_settings.current().lease.total_seconds()
+        # Not by a cursor of Django's: it is no query of the caller's, whose log and whose count of
+        # queries it does not belong to.
+        with self.connection.wrap_database_errors, session.cursor() as cursor:
+            cursor.execute(
+                f"SELECT pg_notify('{CHANNEL}' || id, ''), {UNHURRIED} FROM ("
+                f"SELECT id FROM {self._workers_table} WHERE parked_at IS NOT NULL "
+                "AND queues ? %s AND last_seen > clock_timestamp() - %s * interval '1 second' "
+                "ORDER BY random() LIMIT %s) AS parked",
+                [queue, lease_seconds, limit],
+            )
+            return bool(cursor.rowcount > 0)
+
+
+class NotificationDoorbell(Doorbell):
+    """Looks a few times at doubling pauses, then parks. Behind a pooler, it only looks."""
+
+    engine: Notifications
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._session: Any = None  # that listens, or that a pooler lent us
+        self._can_listen = True
+        self._parked_at: float | None = None
+        self._has_heard = False
+
+    @property
+    def socket(self) -> int | None:
+        if self._parked_at is None or self.engine.session is not self._session:
+            return None
+        return int(self._session.fileno())
+
+    def pause_seconds(self) -> float:
+        if self.engine.session is not self._session or self._session is None:
+            self._meet_session()
+        if not self._can_listen:
+            return super().pause_seconds()
+        quiet_seconds = self._quiet_seconds
+        if self._parked_at is None:
+            if quiet_seconds < PARK_AFTER_SECONDS:
+                return self._until_due(max(quiet_seconds, FIRST_PAUSE_SECONDS))
+            self._park()
+            return 0.0  # a job that came before others could see us here has rung no bell
+        if self._collect():
+            return 0.0
+        if quiet_seconds < SETTLED_SECONDS:
+            return SETTLED_SECONDS - quiet_seconds
+        parked_seconds = clock.monotonic() - self._parked_at
+        if parked_seconds < FORGOTTEN_SECONDS:
+            return self._until_due(FORGOTTEN_SECONDS - parked_seconds)
+        return self._until_due(FALLBACK_SECONDS)
+
+    def rang(self) -> bool:
+        if self._can_listen and self._parked_at is not None and self._collect():
+            self._has_heard = False
+            self.found_work()
+            return True
+        return self.look()
+
+    def leave(self) -> None:
+        if self._parked_at is None:
+            return
+        self._parked_at = None
+        with self.engine.response_timeout():
+            self.engine.unpark(self.worker_id)
+
+    def _park(self) -> None:
+        with self.engine.response_timeout():
+            self.engine.park(self.worker_id)
+        self._parked_at = clock.monotonic()
+
+    def _meet_session(self) -> None:
+        """Listen in a session that is new to us; what was sent to the former one is lost."""
+        with self.engine.response_timeout():
+            self._can_listen = self.engine.has_its_own_session
+            if self._can_listen:
+                self.engine.listen(self.worker_id, self._hear)
+            self._session = self.engine.session
+        if self._parked_at is not None:
+            self._parked_at = clock.monotonic()
+
+    def _hear(self, notification: object = None) -> None:
+        self._has_heard = True
+
+    def _collect(self) -> bool:
+        """Whether a notification has come, during an earlier statement or just now."""
+        if self.engine.collect_notifications():
+            self._has_heard = True
+        return self._has_heard
