@@ -6,14 +6,39 @@ Read when used, never at import, so that `override_settings(DBQ=...)` works.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, Optional
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from django_dbq.durations import as_duration
+
+FINISHED = ("COMPLETE", "FAILED", "CANCELLED")
+SINGLE_NAMES = "JOBS"  # the key of RETENTION for what single names have of their own
+
+AN_AGE = "a timedelta or a number of seconds, from 0 up, None for ever"
+
+AgeByState = Mapping[str, Optional[timedelta]]
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long finished jobs are kept, by their state; None: for ever."""
+
+    by_state: AgeByState
+    by_name: Mapping[str, AgeByState] = field(default_factory=dict)
+    """Of jobs of these names; each says it for every state."""
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether all of them are kept for ever."""
+        ages = [
+            *self.by_state.values(),
+            *(age for own in self.by_name.values() for age in own.values()),
+        ]
+        return all(age is None for age in ages)
 
 
 @dataclass(frozen=True)
@@ -36,6 +61,10 @@ class QueueSettings:
 
     max_crashes: int = 3
     """A task that so many worker processes died of is FAILED and not tried again."""
+
+    retention: Retention | None = None
+    """How long finished jobs are kept; then workers delete them. None, 3.3's way: for ever. A
+    duration; or a dict of them by state, in which `"JOBS"` holds those of single names."""
 
     def __post_init__(self) -> None:
         if isinstance(self.rate_limit, bool) or not isinstance(self.rate_limit, (int, float)):
@@ -65,7 +94,7 @@ def current() -> QueueSettings:
             f"The known ones are: {', '.join(KNOWN_KEYS)}."
         )
     values = {key.lower(): value for key, value in given.items()}
-    for key, parse in (("lease", _lease), ("grace", _grace)):
+    for key, parse in (("lease", _lease), ("grace", _grace), ("retention", _retention)):
         if key in values:
             values[key] = parse(values[key])
     return QueueSettings(**values)
@@ -85,6 +114,53 @@ def _grace(value: Any) -> timedelta | None:
     return _duration("GRACE", value, "a timedelta or a number of seconds, from 0 up, or None")
 
 
+def _retention(value: Any) -> Retention | None:
+    place = "settings.DBQ['RETENTION']"
+    if not isinstance(value, Mapping):
+        age = _age(place, value, f"{AN_AGE}, or a dict of these by state")
+        return None if age is None else Retention(dict.fromkeys(FINISHED, age))
+    by_state = _ages(place, value, dict.fromkeys(FINISHED), also=(SINGLE_NAMES,))
+    place, given = f"{place}[{SINGLE_NAMES!r}]", value.get(SINGLE_NAMES, {})
+    if not isinstance(given, Mapping):
+        raise _wrong_at(place, given, "a dict of job names and how long jobs of that name are kept")
+    by_name = {
+        name: _ages_of_name(f"{place}[{name!r}]", each, by_state) for name, each in given.items()
+    }
+    retention = Retention(by_state, by_name)
+    return None if retention.is_endless else retention
+
+
+def _ages_of_name(place: str, value: Any, by_state: AgeByState) -> AgeByState:
+    if isinstance(value, Mapping):
+        return _ages(place, value, by_state)
+    return dict.fromkeys(FINISHED, _age(place, value, f"{AN_AGE}, or a dict of these by state"))
+
+
+def _ages(
+    place: str, given: Mapping[Any, Any], otherwise: AgeByState, also: tuple[str, ...] = ()
+) -> AgeByState:
+    known = (*FINISHED, *also)
+    unknown = sorted(str(key) for key in given if key not in known)
+    if unknown:
+        raise ImproperlyConfigured(
+            f"{place} has unknown keys: {', '.join(unknown)}. "
+            f"The known ones are: {', '.join(known)}."
+        )
+    return {
+        state: _age(f"{place}[{state!r}]", given[state], AN_AGE)
+        if state in given
+        else otherwise[state]
+        for state in FINISHED
+    }
+
+
+def _age(place: str, value: Any, expected: str) -> timedelta | None:
+    try:
+        return None if value is None else as_duration(value)
+    except ValueError:
+        raise _wrong_at(place, value, expected) from None
+
+
 def _duration(key: str, value: Any, expected: str) -> timedelta:
     try:
         return as_duration(value)
@@ -93,4 +169,8 @@ def _duration(key: str, value: Any, expected: str) -> timedelta:
 
 
 def _wrong(key: str, found: object, expected: str) -> ImproperlyConfigured:
-    return ImproperlyConfigured(f"settings.DBQ[{key!r}] must be {expected}, not {found!r}.")
+    return _wrong_at(f"settings.DBQ[{key!r}]", found, expected)
+
+
+def _wrong_at(place: str, found: object, expected: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"{place} must be {expected}, not {found!r}.")

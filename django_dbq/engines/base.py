@@ -308,13 +308,7 @@ class Engine(Doorbells):
                 [story for story in stories if (story.job_id, story.started_at) not in told]
             )
 
-    # Keeping house
-
-    def prune(self, *, created_before: datetime, limit: int) -> int:
-        """Delete up to `limit` finished jobs of that age; returns how many."""
-        return self.jobs.prune(  # type: ignore[attr-defined,no-any-return]
-            as_stored(created_before), limit=limit
-        )
+    # Numbers
 
     def depths(self, *, exclude_future_jobs: bool = False) -> dict[str, int]:
         """How many jobs wait in each queue; queues where none waits are left out."""

@@ -137,6 +137,11 @@ class Holders(Sessions):
         silent = self._workers.silent_since(since)
         return list(silent.values_list("pk", flat=True))
 
+    def eldest_worker(self, *, heard_since: datetime) -> int | None:
+        """Of the workers that have sent a heartbeat since then, the first that was registered."""
+        heard = self._workers.heard_since(heard_since)
+        return heard.order_by("pk").values_list("pk", flat=True).first()
+
     def vanished_workers(self) -> list[int]:
         """Workers that are not registered any more and hold jobs all the same.
 

@@ -28,6 +28,12 @@ LOCK_NAME = "CONCAT('dbq:', LEFT(SHA2(DATABASE(), 256), 32), ':', {id})"
 # With the server's name: in a cluster each server has locks of its own.
 SESSION_MARK = "CONCAT('GET_LOCK at ', @@hostname, ':', @@port)"
 
+# The earlier one has the greater last part.
+SOONER_AND_LATER = (
+    "01900000-0000-7000-8000-000000000002",
+    "01900000-0001-7000-8000-000000000001",
+)
+
 
 class MySQLEngine(Engine):
     ready_in_queue = "dbq_ready_queue = %s"
@@ -69,6 +75,16 @@ class MySQLEngine(Engine):
         )
         parameters = {"queue": queue, "now": self._as_parameter(now), "limit": limit, **names}
         return list(Job.objects.using(self.using).raw(statement, parameters))
+
+    @property
+    def ids_follow_time(self) -> bool:
+        # MariaDB's own type for UUIDs was made for those of version 1: until 10.11.5 and 11.1.2 it
+        # sorts by the last part first. Where it is not used, ids are texts.
+        if not getattr(self.connection.features, "has_native_uuid_field", False):
+            return True
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT CAST(%s AS uuid) < CAST(%s AS uuid)", SOONER_AND_LATER)
+            return bool(cursor.fetchone()[0])
 
     # Sessions
 

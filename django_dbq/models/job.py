@@ -17,19 +17,19 @@ from django_dbq import settings as dbq_settings
 from django_dbq.clock import as_stored, aware_now, monotonic
 from django_dbq.exceptions import InvalidJob, LeaseLost, WorkspaceNotJSON
 from django_dbq.models.arrivals import announce, is_soon
-from django_dbq.models.attempt import Attempt
 from django_dbq.models.indexes import CreatedIndex, HeldIndex, ReadyIndex, ScheduledIndex
+from django_dbq.models.sweep import Sweep
 from django_dbq.models.worker import WorkerProcess
 from django_dbq.rules.callables import function_at
 from django_dbq.rules.declarations import JobDeclaration, declaration_of
 from django_dbq.rules.identifiers import uuid7
 from django_dbq.rules.nesting import DEEPEST_NESTING, is_readable
-from django_dbq.rules.states import HELD, WAITING, State
+from django_dbq.rules.states import FINAL, HELD, WAITING, State
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_DELETE_JOBS_AFTER_HOURS = 24
-DELETED_AT_ONCE = 1_000  # rows in one transaction, so that pruning never holds others up for long
+DELETED_AT_ONCE = 1_000  # rows at most in one transaction, so that others are not held up for long
 CLOCKS_DIFFER_AT_MOST = timedelta(minutes=5)
 CALLERS_CHOICE = {"force_insert", "force_update", "using", "update_fields"}  # of save()
 SMALLEST_PRIORITY, LARGEST_PRIORITY = -32_768, 32_767
@@ -134,8 +134,9 @@ class JobQuerySet(models.QuerySet["Job"]):
         cancel_waiting(was_asked=True)
         return count + cancel_waiting(was_asked=False)
 
-    def prunable(self, created_before: datetime) -> JobQuerySet:
-        """Finished jobs of that age, and those of vanished workers that were asked to stop."""
+    def sweep(self, created_before: datetime) -> Sweep:
+        """A sweep over finished jobs of that age, and over those of vanished workers that were
+        asked to stop."""
         lease = dbq_settings.current().lease
         # Allowing for this host's clock, which is not the database's: deleting can wait.
         silent_since = aware_now() - lease - CLOCKS_DIFFER_AT_MOST
@@ -143,22 +144,8 @@ class JobQuerySet(models.QuerySet["Job"]):
         living = list(workers.values_list("pk", flat=True))
         ownerless = models.Q(worker_id__isnull=True) | ~models.Q(worker_id__in=living)
         abandoned = models.Q(state=State.STOPPING) & ownerless
-        finished = models.Q(state__in=[State.COMPLETE, State.FAILED, State.CANCELLED])
-        return self.filter(finished | abandoned, created__lte=created_before)
-
-    def prune(self, created_before: datetime, *, limit: int) -> int:
-        """Delete up to `limit` prunable jobs and what was kept of their attempts."""
-        prunable = self.prunable(created_before)
-        ids = list(prunable.order_by("created").values_list("pk", flat=True)[:limit])
-        if not ids:
-            return 0
-        with transaction.atomic(using=self.db):
-            # Asked again: a person may have set one of them going since. Then its stories stay.
-            prunable.filter(pk__in=ids).order_by().delete()
-            kept = self.model._base_manager.using(self.db).filter(pk__in=ids)
-            gone = set(ids).difference(kept.values_list("pk", flat=True))
-            Attempt.objects.using(self.db).filter(job_id__in=gone).delete()
-        return len(gone)
+        finished = models.Q(state__in=FINAL)
+        return Sweep(self, (finished | abandoned) & models.Q(created__lte=created_before))
 
     def delete_old(self, hours: float | None = None) -> None:
         """Delete finished jobs that were created more than `hours` (24 by default) ago.
@@ -168,8 +155,9 @@ class JobQuerySet(models.QuerySet["Job"]):
         age = timedelta(hours=DEFAULT_DELETE_JOBS_AFTER_HOURS if hours is None else hours)
         created_before = timezone.now() - age
         logger.info("Deleting finished jobs created before %s", created_before.isoformat())
-        while self.prune(created_before, limit=DELETED_AT_ONCE) == DELETED_AT_ONCE:
-            pass
+        sweep = self.sweep(created_before)
+        while not sweep.is_done:
+            sweep.delete_next(DELETED_AT_ONCE)
 
 
 class Job(models.Model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import datetime
 
 
 def uuid7() -> uuid.UUID:
@@ -23,3 +24,9 @@ def uuid7() -> uuid.UUID:
         | 0b10 << 62
         | random_bits
     )
+
+
+def first_id_of(moment: datetime) -> uuid.UUID:
+    """Ids made by `uuid7()` before that moment come before it, and those made later after it."""
+    milliseconds = max(0, int(moment.timestamp() * 1_000))
+    return uuid.UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62)

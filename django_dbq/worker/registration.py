@@ -161,6 +161,16 @@ class Registrar:
         except Error as error:
             self._note_failure("Dead workers could not be looked for", error)
 
+    def has_duty(self, worker_ids: Collection[int]) -> bool:
+        """Whether what one process does for all is for these workers to do: one is the eldest."""
+        try:
+            with self.engine.response_timeout():
+                heard_since = self.clock.now() - self.lease
+                return self.engine.eldest_worker(heard_since=heard_since) in worker_ids
+        except Error as error:
+            self._note_failure("The eldest worker could not be looked for", error)
+            return False
+
     def _is_time_to_look_for_the_silent(self) -> bool:
         now = clock.monotonic()
         if now - self._silence_sought_at < self._longest_interval_seconds:

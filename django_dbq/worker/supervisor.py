@@ -23,6 +23,7 @@ from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.deaths import Death
 from django_dbq.worker.child import DONE, Child
 from django_dbq.worker.connections import close_all_connections
+from django_dbq.worker.housekeeper import Housekeeper
 from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.loop import Worker
 from django_dbq.worker.options import WorkerOptions
@@ -52,7 +53,9 @@ class Supervisor:
     def __init__(self, options: WorkerOptions) -> None:
         self.options = options
         self.engine = engine_for(options.using)
-        self.registrar = Registrar(self.engine, lease=dbq_settings.current().lease)
+        given = dbq_settings.current()
+        self.registrar = Registrar(self.engine, lease=given.lease)
+        self.housekeeper = Housekeeper(options.using, given.retention, lease=given.lease)
         self.children: list[Child] = []
         self._to_start = options.processes
         self._start_at = float("-inf")
@@ -72,6 +75,7 @@ class Supervisor:
                     self._turn()
                 self._bury()
             finally:
+                self.housekeeper.stop()
                 for child in self.children:  # only after an error: nobody beats for them any more
                     child.kill()
         return 1 if self._killing else 0
@@ -88,6 +92,8 @@ class Supervisor:
     # Starting
 
     def _start_missing(self) -> None:
+        if not self._stop_asked_at:
+            self.housekeeper.keep_running(not_its_own=[child.channel for child in self.children])
         while self._to_start and clock.monotonic() >= self._start_at and not self._stop_asked_at:
             try:
                 self.children.append(self._fork())
@@ -178,6 +184,7 @@ class Supervisor:
                 child.condemn()
         self._bury()
         self.registrar.rescue_dead()
+        self.housekeeper.tell_duty(self.registrar, leases)
 
     def _kill_overdue(self) -> None:
         """End workers that should have left, or whose task has overrun its timeout and goes on.
@@ -311,7 +318,9 @@ def serve_here(options: WorkerOptions) -> int:
     is needed when it does not end.
     """
     engine = engine_for(options.using)
-    registrar = Registrar(engine, lease=dbq_settings.current().lease)
+    given = dbq_settings.current()
+    registrar = Registrar(engine, lease=given.lease)
+    housekeeper = Housekeeper(options.using, given.retention, lease=given.lease)
     lease = Lease(registrar.lease)
     worker_id = registrar.register(options.queues, pid=os.getpid(), threads=options.threads)
     worker = Worker(
@@ -325,12 +334,13 @@ def serve_here(options: WorkerOptions) -> int:
                 logger.error("This worker was silent for so long that others have its jobs.")
                 worker.stop(at_once=True)
             registrar.rescue_dead()
+            housekeeper.tell_duty(registrar, [worker_id])
         connections.close_all()
 
     beats = threading.Thread(target=beat, name="dbq-heartbeat", daemon=True)
     beats.start()
     try:
-        with on_stop_signal(_Impatient(worker.stop)):
+        with on_stop_signal(_Impatient(worker.stop)), housekeeper.in_a_thread():
             worker.run()
     finally:
         over.set()

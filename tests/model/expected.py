@@ -154,9 +154,9 @@ class ExpectedQueue:
     def prune(self, limit: int) -> int:
         gone = [
             pk
-            for pk, job in self.jobs.items()
+            for pk, job in list(self.jobs.items())[:limit]
             if job.state in FINAL or (job.state == "STOPPING" and job.worker not in self.threads)
-        ][:limit]
+        ]
         for pk in gone:
             del self.jobs[pk]
         return len(gone)

@@ -187,7 +187,7 @@ class Prune(Step):
 
     def do(self, engine: Engine) -> int:
         tomorrow = timezone.now() + timedelta(days=1)  # of `created`, which is this host's time
-        return engine.prune(created_before=tomorrow, limit=self.limit)
+        return engine.jobs.sweep(created_before=tomorrow).delete_next(self.limit)
 
     def could_be(self, answer: int, expected: ExpectedQueue, locked: set[UUID]) -> bool:
         return answer == expected.prune(self.limit)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from django_dbq.rules import identifiers
-from django_dbq.rules.identifiers import uuid7
+from django_dbq.rules.identifiers import first_id_of, uuid7
 
 MOMENTS = st.integers(min_value=0, max_value=(1 << 48) * 1_000_000 - 1)  # nanoseconds since 1970
 
@@ -63,3 +64,11 @@ def test_an_id_is_made_now():
     made = uuid7().int >> 80
 
     assert before <= made <= time.time_ns() // 1_000_000
+
+
+def test_the_first_id_of_a_moment_divides_those_made_before_it_from_those_made_later():
+    now = datetime.now(timezone.utc)
+    second = timedelta(seconds=1)
+
+    assert first_id_of(now - second) < uuid7() < first_id_of(now + second)
+    assert first_id_of(datetime(1, 1, 1, tzinfo=timezone.utc)).version == 7

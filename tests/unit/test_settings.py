@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_dbq import settings as dbq_settings
-from django_dbq.settings import KNOWN_KEYS, QueueSettings
+from django_dbq.settings import FINISHED, KNOWN_KEYS, QueueSettings, Retention
+
+DAY = timedelta(days=1)
 
 ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.none())
 
@@ -67,6 +69,10 @@ def test_a_lease_is_a_timedelta_or_a_number_of_seconds(settings, lease):
         ("GRACE", -1),
         ("GRACE", "25"),
         ("MAX_CRASHES", 0),
+        ("RETENTION", -1),
+        ("RETENTION", "7 days"),
+        ("RETENTION", True),
+        ("RETENTION", [DAY]),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_the_name_of_its_key(settings, key, value):
@@ -106,3 +112,81 @@ def test_a_setting_that_is_no_dict_is_refused(settings, given):
     settings.DBQ = given
     with pytest.raises(ImproperlyConfigured, match="must be a dict"):
         dbq_settings.current()
+
+
+@pytest.mark.parametrize(
+    "keeps_all", [None, {}, {"FAILED": None}, {"JOBS": {}}, {"JOBS": {"report": None}}], ids=str
+)
+def test_without_any_age_nothing_is_ever_deleted(settings, keeps_all):
+    settings.DBQ = {"RETENTION": keeps_all}
+
+    assert dbq_settings.current().retention is None
+
+
+@pytest.mark.parametrize("age", [86_400, 86_400.0, DAY])
+def test_one_age_is_that_of_every_finished_job(settings, age):
+    settings.DBQ = {"RETENTION": age}
+
+    assert dbq_settings.current().retention == Retention(dict.fromkeys(FINISHED, DAY))
+
+
+def test_a_state_that_is_not_named_is_kept_for_ever(settings):
+    settings.DBQ = {"RETENTION": {"COMPLETE": DAY, "FAILED": 86_400 * 30}}
+
+    by_state = {"COMPLETE": DAY, "FAILED": 30 * DAY, "CANCELLED": None}
+    assert dbq_settings.current().retention == Retention(by_state)
+
+
+def test_a_job_name_has_one_age_or_some_by_state_and_the_others_are_those_of_all(settings):
+    settings.DBQ = {
+        "RETENTION": {
+            "COMPLETE": DAY,
+            "JOBS": {"audit": None, "tick": 60, "report": {"FAILED": 2 * DAY}},
+        }
+    }
+
+    assert dbq_settings.current().retention.by_name == {
+        "audit": dict.fromkeys(FINISHED),
+        "tick": dict.fromkeys(FINISHED, timedelta(minutes=1)),
+        "report": {"COMPLETE": DAY, "FAILED": 2 * DAY, "CANCELLED": None},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"FAILED": "a week"}, "['FAILED']"),
+        ({"FAILED": -1}, "['FAILED']"),
+        ({"FAILED": {"COMPLETE": 5}}, "['FAILED']"),
+        ({"JOBS": ["audit"]}, "['JOBS']"),
+        ({"JOBS": {"audit": "for ever"}}, "['JOBS']['audit']"),
+        ({"JOBS": {"audit": {"FAILED": True}}}, "['JOBS']['audit']['FAILED']"),
+    ],
+    ids=str,
+)
+def test_a_wrong_age_is_named_by_the_whole_path_to_it(settings, given, place):
+    settings.DBQ = {"RETENTION": given}
+    with pytest.raises(ImproperlyConfigured) as raised:
+        dbq_settings.current()
+
+    assert str(raised.value).startswith(f"settings.DBQ['RETENTION']{place} must be a ")
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"DONE": DAY, "NEW": DAY}, "settings.DBQ['RETENTION'] has unknown keys: DONE, NEW."),
+        (
+            {"JOBS": {"a": {"JOBS": {}}}},
+            "settings.DBQ['RETENTION']['JOBS']['a'] has unknown keys: ",
+        ),
+    ],
+    ids=str,
+)
+def test_a_key_that_is_no_final_state_is_named_with_the_known_ones(settings, given, place):
+    settings.DBQ = {"RETENTION": given}
+    with pytest.raises(ImproperlyConfigured) as raised:
+        dbq_settings.current()
+
+    assert str(raised.value).startswith(place)
+    assert "The known ones are: COMPLETE, FAILED, CANCELLED" in str(raised.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 
 import pytest
@@ -153,3 +154,23 @@ def test_after_a_beat_that_came_late_everybody_gets_the_time_of_a_lease_to_be_he
     registrar.beat({})
 
     assert not registrar.may_judge_others
+
+
+def test_duties_for_all_are_with_the_eldest_worker_that_is_heard(registrar, engine):
+    silent = engine.register(
+        hostname="h", pid=1, queues=[], threads=1, now=now() - timedelta(hours=1)
+    ).pk
+    eldest, younger = (registrar.register(["q"], pid=number, threads=1) for number in (2, 3))
+
+    assert registrar.has_duty([younger, eldest])
+    assert not registrar.has_duty([younger])
+    assert not registrar.has_duty([silent])
+    assert not registrar.has_duty([])
+
+
+def test_who_cannot_ask_has_no_duty(registrar):
+    worker_id = registrar.register(["q"], pid=1, threads=1)
+    registrar.engine = Away()
+    registrar.engine.response_timeout = contextlib.nullcontext
+
+    assert not registrar.has_duty([worker_id])
