@@ -39,7 +39,7 @@ def main() -> int:
     about["load"] = f"{before} → {machine.load()}"
     print(report.as_text(about, rivals, found))
     if arguments.save:
-        report.save(about, rivals, found)
+        print(f"Written: {report.save(about, rivals, found)}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -64,7 +65,17 @@ class Rival:
     do: tuple[str, ...] = ("python", "do.py")
     """The program of its project that makes the schema and enqueues: see projects/bench.py."""
 
+    project: str = ""
+    """The folder of its project, where that is another's."""
+
+    is_ours: bool = False
+    """Whether the others are compared with this one."""
+
+    is_limit: bool = False
+    """Whether it is no queue but what a queue could reach."""
+
     @property
     def version(self) -> str:
-        first = [*self.requirements, *self.packages, ""][0]
-        return first.replace("@", "==").rpartition("==")[2] if "==" in first or "@" in first else ""
+        if self.is_ours or self.is_limit:
+            return "this commit" if self.requirements else ""
+        return re.split("==|@", [*self.requirements, *self.packages][0])[-1]

@@ -58,7 +58,7 @@ class Room:
                 self._run([*npm, *self.rival.packages], INSTALL_SECONDS)
             stamp.write_text(wanted)
         # Beside node_modules, since that is where Node looks for them.
-        shutil.copytree(PROJECTS / self.key, self.project, dirs_exist_ok=True)
+        shutil.copytree(PROJECTS / (self.rival.project or self.key), self.project, dirs_exist_ok=True)
         for shared in PROJECTS.glob("*.py"):
             shutil.copy(shared, self.project)
 
@@ -151,8 +151,7 @@ class Room:
             timeout=seconds,
         )
         if done.returncode:
-            words = " ".join(Path(command[0]).name for command in [command]) + " " + command[-1]
-            raise NotMeasuredError(f"{words}: {last_words(done.stdout)}")
+            raise NotMeasuredError(f"{' '.join(command)}: {last_words(done.stdout)}")
 
 
 def last_words(text: str) -> str:

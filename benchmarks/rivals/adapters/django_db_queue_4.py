@@ -6,8 +6,7 @@ from benchmarks.machine import REPOSITORY
 from benchmarks.rivals.rival import Rival, Variant
 from benchmarks.rivals.stores import PostgreSQL
 
-WORKER = ("python", "-m", "django", "worker", "--rate_limit", "0")
-RATE_LIMIT = "--rate_limit 0; the default is one job a second, as in 3.3 (docs/reference.md)"
+WORKER = ("python", "-m", "django", "worker")
 
 RIVAL = Rival(
     name="django-db-queue 4",
@@ -15,12 +14,20 @@ RIVAL = Rival(
     store=PostgreSQL("SELECT count(*) FROM django_dbq_job WHERE state <> 'COMPLETE'"),
     keeps_jobs=True,
     source="docs/reliability.md",
+    is_ours=True,
     environment={"DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": f".:{REPOSITORY}"},
     variants=(
-        Variant("one process", WORKER, settings=RATE_LIMIT),
         Variant(
-            "2 processes",
-            (*WORKER, "--processes", "2"),
+            "as shipped", WORKER, settings="a job a second, as in 3.3 (docs/reference.md, RATE_LIMIT)"
+        ),
+        Variant(
+            "without rate limit",
+            (*WORKER, "--rate_limit", "0"),
+            settings="--rate_limit 0 (docs/reference.md)",
+        ),
+        Variant(
+            "without rate limit, 2 processes",
+            (*WORKER, "--rate_limit", "0", "--processes", "2"),
             processes=2,
             settings="the same with --processes 2",
             latency=False,
