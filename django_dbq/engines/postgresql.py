@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from django.db import DatabaseError
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from django_dbq.clock import aware_now
+from django_dbq.engines.base import SAME_IN_ALL, SET_FOR_EACH
+from django_dbq.engines.copying import copied
 from django_dbq.engines.notifications import Notifications
 from django_dbq.engines.returning import ReturningEngine
 from django_dbq.engines.sessions import CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS
-from django_dbq.engines.statements import batches, is_held_by
+from django_dbq.engines.statements import is_held_by
 from django_dbq.models import Job
-from django_dbq.models.arrivals import announce, is_soon
-from django_dbq.rules.identifiers import uuid7
-
-_COPIED_FOR_EACH = ("id", "created", "modified", "workspace")
-_COPIED_FOR_ALL = (
-    "name",
-    "state",
-    "next_task",
-    "task_index",
-    "queue_name",
-    "priority",
-    "run_after",
-)
-
-COPIED_AT_ONCE = 5_000
 
 # Classes of SQLSTATE: rolled back for a rival, out of resources, not in the right state (a lock
 # that does not come), stopped by a person or a time limit; and a code, a server that is read-only.
@@ -53,6 +40,7 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
         "WITH best AS MATERIALIZED ({best}) UPDATE {table} SET {changes} "
         "FROM best WHERE id = best_id RETURNING {columns}"
     )
+    workspace_as_text = "workspace::text"
     # For a network that swallows packets; the kernel answers for a frozen process, and then
     # `response_timeout` is what helps.
     waiting_options = {
@@ -63,6 +51,8 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
         "keepalives_count": 3,
         "tcp_user_timeout": RESPONSE_TIMEOUT_SECONDS * 1000,
     }
+
+    inserted_at_once = 5_000
 
     def now(self) -> datetime:
         with self.connection.cursor() as cursor:
@@ -95,34 +85,18 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
             )
             return int(cursor.rowcount)
 
-    def insert_alike(self, template: Job, workspaces: Iterable[dict[str, Any] | None]) -> int:
-        if not is_psycopg3 or template.declaration.creation_hook:
-            return super().insert_alike(template, workspaces)
-        template.next_task, template.task_index = template.declaration.tasks[0], 0
-        template.require_storable()
-        for_all = "\t".join(_as_copied(getattr(template, name)) for name in _COPIED_FOR_ALL)
-        inserted = 0
-        # Drawn before each COPY begins: where they come from may need this very connection.
-        for batch in batches(workspaces, COPIED_AT_ONCE):
-            self._copy(template, batch, for_all)
-            inserted += len(batch)
-        if is_soon(template.run_after):
-            announce(template.queue_name, using=self.using, jobs=inserted)
-        return inserted
-
-    def _copy(
-        self, template: Job, workspaces: Sequence[dict[str, Any] | None], for_all: str
-    ) -> None:
-        columns = ", ".join((*_COPIED_FOR_EACH, *_COPIED_FOR_ALL))
-        statement = f"COPY {self.table} ({columns}) FROM STDIN"
-        rows = "".join(_row_as_copied(template, workspace, for_all) for workspace in workspaces)
+    def _insert_rows(self, template: Job, workspaces: Sequence[dict[str, Any] | None]) -> None:
+        columns = ", ".join((*SET_FOR_EACH, *SAME_IN_ALL))
+        statement = f"COPY {self.table} ({columns}) FROM STDIN (FORMAT binary)"
+        parts = copied(template, workspaces)
         connection = self.connection
-        with (
-            connection.wrap_database_errors,
-            connection.cursor() as cursor,
-            cursor.copy(statement) as copy,
-        ):
-            copy.write(rows)
+        with connection.wrap_database_errors, connection.cursor() as cursor:
+            if not is_psycopg3:
+                cursor.copy_expert(statement, io.BytesIO(b"".join(parts)))
+                return
+            with cursor.copy(statement) as copy:
+                for part in parts:  # the server takes one in while the next is made
+                    copy.write(part)
 
     # Sessions
 
@@ -182,20 +156,3 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
         cause = error.__cause__
         state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
         return state[:2] in TRANSIENT_CLASSES or state == READ_ONLY
-
-
-def _row_as_copied(template: Job, workspace: dict[str, Any] | None, for_all: str) -> str:
-    template.workspace = {} if workspace is None else workspace
-    json = template.workspace_as_json().replace("\\", "\\\\")
-    now = aware_now().isoformat()
-    return f"{uuid7()}\t{now}\t{now}\t{json}\t{for_all}\n"
-
-
-def _as_copied(value: Any) -> str:
-    """A value in COPY's text format."""
-    if value is None:
-        return "\\N"
-    text = value.isoformat() if isinstance(value, datetime) else str(value)
-    for character, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
-        text = text.replace(character, escaped)
-    return text

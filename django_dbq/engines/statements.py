@@ -73,8 +73,11 @@ class Statements:
             for field, value in zip(fields, values.values())
         ]
 
+    def _prepared(self, name: str, value: Any) -> Any:
+        return FIELDS[name].get_db_prep_save(value, self.connection)
+
     def _id_as_parameter(self, job: Job) -> Any:
-        return Job._meta.pk.get_db_prep_save(job.pk, self.connection)
+        return self._prepared("id", job.pk)
 
     def _as_parameter(self, moment: datetime) -> Any:
         return self.connection.ops.adapt_datetimefield_value(as_stored(moment))

@@ -45,8 +45,9 @@ def enqueue_many(
 ) -> int:
     """Enqueue a job for each workspace of any iterable; returns how many.
 
-    All or nothing, in memory that does not grow with their number. PostgreSQL takes them by COPY
-    (with psycopg 3) unless the job has a creation hook, which needs each job as an object.
+    All or nothing, in order, in memory that does not grow with their number. By COPY on PostgreSQL
+    and by INSERTs of many rows elsewhere, unless the job has a creation hook, which needs each job
+    as an object.
     """
     if isinstance(workspaces, (Mapping, str, bytes)):
         raise InvalidJob(

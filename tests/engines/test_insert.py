@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from django.db import DataError, connection, transaction
+from django.db.models import Max, Min
 
-from django_dbq.engines import base
+from django_dbq.clock import aware_now
 from django_dbq.exceptions import InvalidJob, JobNotDeclared, WorkspaceNotJSON
 from django_dbq.models import Job
 from tests.engines.conftest import NOW
@@ -91,19 +92,89 @@ def test_jobs_come_out_in_the_order_in_which_they_went_in(engine, claim):
     assert [job.workspace["number"] for job in claimed] == list(range(100))
 
 
-def test_where_they_come_from_may_use_the_same_connection(engine, monkeypatch):
+def test_they_keep_their_order_from_one_statement_to_the_next(engine, claim):
+    engine.inserted_at_once = 10
+    Job.objects.create(name="noop", workspace={"number": -1})
+    engine.insert_alike(Job(name="noop"), ({"number": number} for number in range(35)))
+    Job.objects.create(name="noop", workspace={"number": 35})
+
+    claimed = claim(100, now=datetime.now(timezone.utc))
+    assert [job.workspace["number"] for job in claimed] == list(range(-1, 36))
+
+
+def test_their_ids_grow_with_the_time_at_which_they_were_created(engine):
+    engine.insert_alike(Job(name="noop"), ({"number": number} for number in range(3_000)))
+
+    jobs = list(Job.objects.order_by("created"))
+    assert [job.workspace["number"] for job in jobs] == list(range(3_000))
+    assert [job.pk for job in jobs] == sorted(job.pk for job in jobs)
+    assert len({job.created for job in jobs}) == 3_000
+    assert all(job.modified == job.created for job in jobs)
+
+
+def test_none_is_from_the_future(engine):
+    before = aware_now()
+    engine.insert_alike(Job(name="noop"), ({} for _ in range(5_000)))
+    after = aware_now()
+
+    jobs = Job.objects.aggregate(first=Min("created"), last=Max("created"))
+    assert before <= jobs["first"] < jobs["last"] <= after
+
+
+@pytest.mark.parametrize("priority", [-32_768, -1, 0, 32_767])
+def test_every_priority_arrives_as_it_was(engine, priority):
+    engine.insert_alike(Job(name="noop", priority=priority), [{}])
+
+    assert Job.objects.get().priority == priority
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2031, 5, 4, 12, 0, 0, 1, tzinfo=timezone.utc),
+        datetime(2031, 5, 4, 12, 0, tzinfo=timezone(timedelta(hours=-7, minutes=-30))),
+        datetime(1999, 12, 31, 23, 59, 59, 999_999, tzinfo=timezone.utc),
+    ],
+    ids=str,
+)
+def test_every_run_after_arrives_as_it_was(engine, moment):
+    engine.insert_alike(Job(name="noop", run_after=moment), [{}])
+
+    assert Job.objects.get().run_after == moment
+
+
+def test_without_use_tz_run_after_is_local_time(engine, settings):
+    settings.USE_TZ, settings.TIME_ZONE = False, "America/New_York"
+    moment = datetime(2031, 5, 4, 12, 0)
+    one = Job.objects.create(name="noop", run_after=moment)
+    engine.insert_alike(Job(name="noop", run_after=moment), [{}])
+    other = Job.objects.exclude(pk=one.pk).get()
+
+    assert other.run_after == one.run_after == moment
+    assert abs(other.created - one.created) < timedelta(minutes=1)
+
+
+def test_a_huge_workspace_arrives_as_it_was(engine):
+    workspaces = [{"small": 1}, {"text": "ünïcödé \\ " * 100_000}, {"small": 2}]
+    engine.insert_alike(Job(name="noop"), workspaces)
+
+    assert sorted_workspaces() == sorted(workspaces, key=repr)
+
+
+def test_where_they_come_from_may_use_the_same_connection(engine):
     """As in `enqueue_many("mail", ({"user": user.pk} for user in User.objects.iterator()))`."""
+    half_a_batch = engine.inserted_at_once // 2
 
     def workspaces():
-        for number in range(3 * base.INSERTED_AT_ONCE):
-            if number % 500 == 0:
+        for number in range(6 * half_a_batch):
+            if number % half_a_batch == 0:
                 yield {"jobs": Job.objects.count()}
             yield {"number": number}
 
     with transaction.atomic():
         count = engine.insert_alike(Job(name="noop"), workspaces())
 
-    assert count == Job.objects.count() == 3 * base.INSERTED_AT_ONCE + 6
+    assert count == Job.objects.count() == 6 * half_a_batch + 6
 
 
 @pytest.mark.parametrize("bad", [{"a": {1, 2}}, {"a": float("nan")}, {"a": NOW}, {("a",): 1}])
@@ -142,11 +213,22 @@ def test_what_does_not_fit_is_refused_before_anything_is_sent(engine, values):
         engine.insert_alike(Job(name="noop", **values), [{}])
 
 
-def test_what_the_database_refuses_is_a_database_error_of_django_s(engine):
+@pytest.mark.parametrize(
+    ("queue_name", "workspace"),
+    [("default", {"nul": "\0"}), ("default", {"half": "\ud800"}), ("nul\0", {})],
+    ids=ascii,
+)
+def test_what_the_database_refuses_is_an_error_and_nothing_is_inserted(
+    engine, queue_name, workspace
+):
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL refuses it")
-    with pytest.raises(DataError), transaction.atomic():
-        engine.insert_alike(Job(name="noop"), [{"nul": "\0"}])
+    # psycopg itself refuses a NUL in a parameter, and Django lets its ValueError (a DataError of
+    # psycopg 3's) through as what it is.
+    with pytest.raises((DataError, ValueError)), transaction.atomic():
+        engine.insert_alike(Job(name="noop", queue_name=queue_name), [{}, workspace])
+
+    assert not Job.objects.exists()  # and the connection can be used
 
 
 def test_memory_does_not_grow_with_the_number_of_jobs(engine):

@@ -7,11 +7,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from django_dbq.rules import identifiers
-from django_dbq.rules.identifiers import first_id_of, uuid7
+from django_dbq.rules.identifiers import first_id_of, uuid7, uuids7
 
 MOMENTS = st.integers(min_value=0, max_value=(1 << 48) * 1_000_000 - 1)  # nanoseconds since 1970
 
@@ -72,3 +73,18 @@ def test_the_first_id_of_a_moment_divides_those_made_before_it_from_those_made_l
 
     assert first_id_of(now - second) < uuid7() < first_id_of(now + second)
     assert first_id_of(datetime(1, 1, 1, tzinfo=timezone.utc)).version == 7
+
+
+@pytest.mark.parametrize("count", [0, 1, 3_000])
+def test_as_many_ids_are_made_together_as_were_asked_for(count):
+    assert len(set(uuids7(count))) == count
+
+
+def test_ids_made_together_are_like_those_made_one_by_one_and_in_order():
+    before = uuid7()
+    made = [uuid.UUID(bytes=each) for each in uuids7(3_000)]
+
+    assert {(each.version, each.variant) for each in made} == {(7, uuid.RFC_4122)}
+    assert [before, *made] == sorted([before, *made])
+    milliseconds = (made[-1].int >> 80) - (made[0].int >> 80)
+    assert milliseconds in (2, 3)  # a microsecond from each to the next
