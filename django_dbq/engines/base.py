@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -17,27 +17,36 @@ from django.db import Error, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 
-from django_dbq.clock import as_stored
+from django_dbq.clock import as_stored, aware_now
 from django_dbq.engines.doorbells import Doorbells
+from django_dbq.engines.pruning import Pruning
 from django_dbq.engines.statements import batches, ids_by_token, is_held_by
 from django_dbq.exceptions import DatabaseNotReady
 from django_dbq.models import Attempt, Job, WorkerProcess
-from django_dbq.models.job import as_json
-from django_dbq.rules.outcomes import Outcome
+from django_dbq.models.arrivals import announce, is_soon
+from django_dbq.models.job import as_json, workspace_as_json
+from django_dbq.rules.identifiers import uuids7
+from django_dbq.rules.outcomes import SUCCESS, Outcome
 from django_dbq.rules.states import WAITING, State
 
 PROMOTED_BY_ID = 500
-INSERTED_AT_ONCE = 1_000
 
-SAME_IN_ALL = ("name", "queue_name", "priority", "run_after")
+# Of jobs that are inserted together. `created` grows by a microsecond from row to row, so that they
+# keep their order; it takes longer than that to make a row, so none is from the future.
+SET_FOR_EACH = ("id", "created", "modified", "workspace")
+CHOSEN_BY_THE_CALLER = ("name", "queue_name", "priority", "run_after")
+SAME_IN_ALL = (*CHOSEN_BY_THE_CALLER, "state", "next_task", "task_index")
+MICROSECOND = timedelta(microseconds=1)
 
 
-class Engine(Doorbells):
+class Engine(Doorbells, Pruning):
     """The verbs, on one database alias. Holds no state, so that any thread may have its own.
 
     All times are aware and on the database's clock. Every verb raises OperationalError or
     InterfaceError when the database cannot be reached, having changed nothing or all of it.
     """
+
+    inserted_at_once = 1_000  # rows in one statement
 
     # Before work
 
@@ -88,11 +97,43 @@ class Engine(Doorbells):
         In the caller's transaction, and in memory that does not grow with their number. Creation
         hooks run, each on its own job. Raises WorkspaceNotJSON for a workspace that is not.
         """
-        alike = {name: getattr(template, name) for name in SAME_IN_ALL}
+        if template.declaration.creation_hook:
+            return self._insert_as_objects(template, workspaces)
+        template.next_task, template.task_index = template.declaration.tasks[0], 0
+        template.require_storable()
+        inserted = 0
+        # Drawn before each statement begins: where they come from may need this very connection.
+        for batch in batches(workspaces, self.inserted_at_once):
+            self._insert_rows(template, batch)
+            inserted += len(batch)
+        if is_soon(template.run_after):
+            announce(template.queue_name, using=self.using, jobs=inserted)
+        return inserted
+
+    def _insert_as_objects(self, template: Job, workspaces: Iterable[dict[str, Any] | None]) -> int:
+        alike = {name: getattr(template, name) for name in CHOSEN_BY_THE_CALLER}
         return sum(
             len(self.jobs.bulk_create([Job(workspace=workspace, **alike) for workspace in batch]))
-            for batch in batches(workspaces, INSERTED_AT_ONCE)
+            for batch in batches(workspaces, self.inserted_at_once)
         )
+
+    def _insert_rows(self, template: Job, workspaces: Sequence[dict[str, Any] | None]) -> None:
+        columns = (*SET_FOR_EACH, *SAME_IN_ALL)
+        for_all = [self._prepared(name, getattr(template, name)) for name in SAME_IN_ALL]
+        start = aware_now()
+        rows = []
+        for number, (id_bytes, workspace) in enumerate(zip(uuids7(len(workspaces)), workspaces)):
+            pk = self._prepared("id", UUID(bytes=id_bytes))
+            created = self._as_parameter(start + number * MICROSECOND)
+            rows.append(
+                (pk, created, created, workspace_as_json(workspace, template.name), *for_all)
+            )
+        with self.connection.cursor() as cursor:
+            cursor.executemany(
+                f"INSERT INTO {self.table} ({', '.join(columns)}) "
+                f"VALUES ({', '.join(['%s'] * len(columns))})",
+                rows,
+            )
 
     # Claim
 
@@ -327,7 +368,11 @@ class _Alike:
 def _alike(finished: Iterable[tuple[Job, Outcome]], now: datetime) -> Iterable[_Alike]:
     """Most of a batch sets the same values, and is written by one statement."""
     groups: dict[Any, _Alike] = {}
+    succeeded: dict[int | None, _Alike] = {}
     for job, outcome in finished:
+        if outcome is SUCCESS and job.worker_id in succeeded:
+            succeeded[job.worker_id].jobs.append(job)
+            continue
         values = outcome.values(now)
         has_workspace = "workspace" in values
         workspace = values.pop("workspace", None)
@@ -335,6 +380,8 @@ def _alike(finished: Iterable[tuple[Job, Outcome]], now: datetime) -> Iterable[_
         group = groups.get(key)
         if group is None:
             group = groups[key] = _Alike(values, [], [] if has_workspace else None)
+        if outcome is SUCCESS:
+            succeeded[job.worker_id] = group
         group.jobs.append(job)
         if group.workspaces is not None:
             group.workspaces.append(as_json(workspace))

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from django.db import DatabaseError
 
 from django_dbq.engines.base import Engine
+from django_dbq.engines.rows import ClaimedRows, fetched
 from django_dbq.engines.sessions import CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS
 from django_dbq.engines.statements import leaving_out
 from django_dbq.models import Job
@@ -68,18 +69,20 @@ class MySQLEngine(Engine):
         # The index is named because statistics of a table that empties and fills mislead the
         # planner, and InnoDB locks every row that it looks at.
         statement = (
-            f"SELECT {self.columns} FROM {self.table} FORCE INDEX (dbq_ready) "
+            f"SELECT {fetched()} FROM {self.table} FORCE INDEX (dbq_ready) "
             f"WHERE {self.ready_in_queue.replace('%s', '%(queue)s')} "
             f"AND (run_after IS NULL OR run_after <= %(now)s){others} "
             f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
         )
         parameters = {"queue": queue, "now": self._as_parameter(now), "limit": limit, **names}
-        return list(Job.objects.using(self.using).raw(statement, parameters))
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return ClaimedRows(self.connection, None, now).jobs(cursor.fetchall())
 
     @property
     def ids_follow_time(self) -> bool:
-        # MariaDB's own type for UUIDs was made for those of version 1: until 10.11.5 and 11.1.2 it
-        # sorts by the last part first. Where it is not used, ids are texts.
+        # MariaDB's own type for UUIDs was made for those of version 1: older servers sort all by
+        # their last part. Where that type is not used, ids are texts.
         if not getattr(self.connection.features, "has_native_uuid_field", False):
             return True
         with self.connection.cursor() as cursor:

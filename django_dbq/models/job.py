@@ -20,6 +20,7 @@ from django_dbq.models.arrivals import announce, is_soon
 from django_dbq.models.indexes import CreatedIndex, HeldIndex, ReadyIndex, ScheduledIndex
 from django_dbq.models.sweep import Sweep
 from django_dbq.models.worker import WorkerProcess
+from django_dbq.models.workspace import WorkspaceField
 from django_dbq.rules.callables import function_at
 from django_dbq.rules.declarations import JobDeclaration, declaration_of
 from django_dbq.rules.identifiers import uuid7
@@ -174,7 +175,7 @@ class Job(models.Model):
     name = models.CharField(max_length=100)
     state = models.CharField(max_length=20, choices=State.choices, default=State.NEW)
     next_task = models.CharField(max_length=100, blank=True)
-    workspace = models.JSONField(null=True)
+    workspace = WorkspaceField(null=True)
     queue_name = models.CharField(max_length=20, default="default")
     priority = models.SmallIntegerField(default=0)
     run_after = models.DateTimeField(null=True)
@@ -214,6 +215,8 @@ class Job(models.Model):
     is_held_here = False
     # The workspace, as text, that a task or hook has written by `save()`: a checkpoint.
     saved_workspace: str | None = None
+    # The workspace, as text, as a claim has found it; None on an instance that came another way.
+    workspace_in_row: str | None = None
 
     _looked_at = float("-inf")  # when `cancel_requested` last asked
 
@@ -300,6 +303,8 @@ class Job(models.Model):
     def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
         """Read the row again. A worker's fence stays as it is: the row may be another's by now."""
         fence = (self.token, self.worker_id)
+        if self.is_workspace_unread:
+            self.workspace = None  # a deferred field would not be read again
         super().refresh_from_db(*args, **kwargs)
         if self.is_held_here:
             self.token, self.worker_id = fence
@@ -334,17 +339,16 @@ class Job(models.Model):
                 name, f"{value!r} has {len(value)} characters, and the column holds {longest}."
             )
 
+    @property
+    def is_workspace_unread(self) -> bool:
+        """Whether nobody has looked at the workspace since a worker claimed the job."""
+        return self.workspace_in_row is not None and "workspace" not in self.__dict__
+
     def workspace_as_json(self) -> str:
         """The workspace as text; raises WorkspaceNotJSON when JSON cannot express it."""
         if hasattr(self.workspace, "resolve_expression"):
             return ""
-        try:
-            text = as_json(self.workspace)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise WorkspaceNotJSON(self.name, str(error)) from error
-        if not is_readable(text):
-            raise WorkspaceNotJSON(self.name, f"it is nested deeper than {DEEPEST_NESTING}")
-        return text
+        return workspace_as_json(self.workspace, self.name)
 
     # Calling it off
 
@@ -444,6 +448,17 @@ class Job(models.Model):
             waiting = waiting.due(timezone.now())
         counts = waiting.order_by("queue_name").values_list("queue_name")
         return dict(counts.annotate(models.Count("pk")))
+
+
+def workspace_as_json(workspace: dict[str, Any] | None, job_name: str) -> str:
+    """The text of a job's workspace; raises WorkspaceNotJSON when JSON cannot express it."""
+    try:
+        text = as_json({} if workspace is None else workspace)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WorkspaceNotJSON(job_name, str(error)) from error
+    if not is_readable(text):
+        raise WorkspaceNotJSON(job_name, f"it is nested deeper than {DEEPEST_NESTING}")
+    return text
 
 
 _LONGEST = {
