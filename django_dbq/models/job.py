@@ -311,8 +311,12 @@ class Job(models.Model):
 
     def require_storable(self) -> None:
         """Raise InvalidJob or WorkspaceNotJSON unless every database can store this job."""
-        for name in ("name", "queue_name", "next_task"):
-            self._require_fitting_text(name)
+        for name, longest in _LONGEST.items():
+            value = getattr(self, name)
+            if isinstance(value, str) and len(value) > longest:
+                raise InvalidJob(
+                    name, f"{value!r} has {len(value)} characters, and the column holds {longest}."
+                )
         if isinstance(self.priority, int) and not (
             SMALLEST_PRIORITY <= self.priority <= LARGEST_PRIORITY
         ):
@@ -330,14 +334,6 @@ class Job(models.Model):
                 "as in timezone.now() + timedelta(hours=1).",
             )
         self.workspace_as_json()
-
-    def _require_fitting_text(self, name: str) -> None:
-        value = getattr(self, name)
-        longest = _LONGEST[name]
-        if isinstance(value, str) and len(value) > longest:
-            raise InvalidJob(
-                name, f"{value!r} has {len(value)} characters, and the column holds {longest}."
-            )
 
     @property
     def is_workspace_unread(self) -> bool:
