@@ -18,7 +18,7 @@ MINUTES ?= 10
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults soak test-matrix check format bench clean
+.PHONY: help run test test-faults soak test-matrix check format bench bench-rivals clean
 .PHONY: check-format check-lint check-types check-imports check-migrations check-docs
 
 help:  ## list these commands
@@ -68,8 +68,11 @@ format: $(VENV)/.check  ## format the code, and mend what the linter can mend
 bench: $(VENV)/.test  ## measure: claim, acknowledge, enqueue, end to end
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+bench-rivals: $(VENV)/.test  ## measure other queues beside ours; ARGS="--only pgqueuer,celery_redis"
+	@$(BIN)/python -m benchmarks.rivals $(ARGS)
+
 clean:  ## remove everything that these commands made
-	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-* .bench-rivals build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is installed. A stamp is older than pyproject.toml when something else is wanted.

@@ -1,1 +1,1 @@
-"""`make bench-rivals`: other queues, installed each in its own place, do the work that ours does."""
+"""`make bench-rivals`: other queues, each installed in a place of its own, do what ours does."""

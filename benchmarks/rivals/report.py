@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from benchmarks.figures import as_markdown
 from benchmarks.rivals.measure import Measured
@@ -25,9 +26,9 @@ HEADER = (
     "p99 ms",
 )
 READ_IT_AS = """\
-Jobs that do nothing, from a full queue. *Keeps jobs*: the job of a worker that is killed runs again by
-itself. *Ours is*: how many times as fast ours is with as many processes. *p50* and *p99*: from just
-before the enqueue of a single job to the first line of it, while the worker has nothing else to do.
+Jobs that do nothing, from a full queue. *Keeps jobs*: the job of a worker that is killed runs again
+by itself. *Ours is*: how many times as fast ours is with as many processes. *p50* and *p99*: from
+just before the enqueue of a single job to its first line, while the worker has nothing else to do.
 """
 
 Found = dict[tuple[str, str], Measured]  # by the key of the rival and the name of the variant
@@ -36,7 +37,7 @@ Found = dict[tuple[str, str], Measured]  # by the key of the rival and the name 
 def as_text(about: dict[str, str], rivals: dict[str, Rival], found: Found) -> str:
     facts = as_markdown(("", ""), about.items())
     table = as_markdown(HEADER, rows(rivals, found))
-    notes = "\n".join(f"- {note}" for note in behind(rivals))
+    notes = "\n".join(f"- {note}" for note in behind(rivals, found))
     return f"{facts}\n\n{READ_IT_AS}\n{table}\n\n{notes}\n"
 
 
@@ -46,24 +47,38 @@ def rows(rivals: dict[str, Rival], found: Found) -> Iterator[tuple[str, ...]]:
         rival = rivals[key]
         about = rival.name, rival.version, rival.store.name, KEEPS[rival.keeps_jobs]
         for variant in rival.variants:
-            yield (*about, variant.name, *cells(found[key, variant.name], ours.get(variant.processes)))
+            yield (
+                *about,
+                variant.name,
+                *cells(found[key, variant.name], ours.get(variant.processes)),
+            )
 
 
 def cells(one: Measured, ours: float | None) -> tuple[str, ...]:
-    if one.reason or not one.rates:
-        return f"not measured: {one.reason or 'interrupted'}".replace("|", "/"), "", "", "", ""
+    if not one.rates:
+        return "not measured", first_words(one.reason), "", "", ""
     spread = f"{short(min(one.rates))} to {short(max(one.rates))}" if one.rates[1:] else ""
     times = [short(percentile(one.latencies, p)) if one.latencies else "" for p in (50, 99)]
-    times_as_fast = f"{short(ours / median(one))}×" if ours else ""
+    times_as_fast = f"{short(ours / median(one))} times" if ours else ""
+    if one.reason:
+        spread += f", then: {first_words(one.reason)}"
     return short(median(one)), spread, times_as_fast, times[0], times[1]
 
 
-def behind(rivals: dict[str, Rival]) -> Iterator[str]:
-    """The settings of each variant, and where it is said that jobs are kept, or not."""
-    for rival in rivals.values():
+def first_words(reason: str) -> str:
+    """What fits into a cell; all of it stands below the table."""
+    return shorten(reason.replace("|", "/"), 50, placeholder="…")
+
+
+def behind(rivals: dict[str, Rival], found: Found) -> Iterator[str]:
+    """The settings of each variant, where it is said that jobs are kept or not, and failures."""
+    for key, rival in rivals.items():
         said = [f"*{each.name}*: {each.settings}" for each in rival.variants if each.settings]
-        kept = f"keeps jobs, {KEEPS[rival.keeps_jobs]}: {rival.source}"
-        yield f"**{rival.name}**. " + ". ".join([*said, *[kept] * (rival.keeps_jobs is not None)])
+        if rival.keeps_jobs is not None:
+            said.append(f"*keeps jobs*, {KEEPS[rival.keeps_jobs]}: {rival.source}")
+        reasons = [found[key, variant.name].reason for variant in rival.variants]
+        said += [f"*Not measured*: {reason}" for reason in dict.fromkeys(filter(None, reasons))]
+        yield f"**{rival.name}**. {'. '.join(said)}"
 
 
 def listing(rivals: dict[str, Rival]) -> str:
@@ -94,7 +109,7 @@ def fastest_first(rivals: dict[str, Rival], found: Found) -> list[str]:
 
 def best_rate(key: str, variants: Sequence[Variant], found: Found) -> float:
     measured = [found[key, variant.name] for variant in variants]
-    return max((median(one) for one in measured if one.rates and not one.reason), default=0.0)
+    return max((median(one) for one in measured if one.rates), default=0.0)
 
 
 def median(one: Measured) -> float:
@@ -128,7 +143,9 @@ OURS = {1: "#d9622b", 2: "#f3b08f"}
 
 
 def as_svg(rivals: dict[str, Rival], found: Found) -> str:
-    shown = [key for key in fastest_first(rivals, found) if best_rate(key, rivals[key].variants, found)]
+    shown = [
+        key for key in fastest_first(rivals, found) if best_rate(key, rivals[key].variants, found)
+    ]
     most = max((best_rate(key, rivals[key].variants, found) for key in shown), default=1.0)
     width, height = LEFT + WIDTH + RIGHT, ROW * len(shown) + 40
     parts = [

@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cached_property
+from contextlib import closing, contextmanager, suppress
+from functools import cache, cached_property
 from pathlib import Path
 
 from benchmarks.machine import REPOSITORY
@@ -39,6 +39,7 @@ class Room:
         self.starts = self.directory / "starts"
         self._database = f"bench_rivals_{key}"
         self._template = f"bench_rivals_{key}_empty"
+        self._may_flush = False  # the Redis database is empty, and so ours
 
     # What is installed
 
@@ -58,7 +59,9 @@ class Room:
                 self._run([*npm, *self.rival.packages], INSTALL_SECONDS)
             stamp.write_text(wanted)
         # Beside node_modules, since that is where Node looks for them.
-        shutil.copytree(PROJECTS / (self.rival.project or self.key), self.project, dirs_exist_ok=True)
+        shutil.copytree(
+            PROJECTS / (self.rival.project or self.key), self.project, dirs_exist_ok=True
+        )
         for shared in PROJECTS.glob("*.py"):
             shutil.copy(shared, self.project)
 
@@ -69,7 +72,7 @@ class Room:
         return {
             **os.environ,
             **stores.postgresql_environment(self._database),
-            "REDIS_URL": os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/15"),
+            "REDIS_URL": stores.redis_url(),
             "SQLITE_FILE": str(self.directory / "jobs.sqlite3"),
             "STARTS_FILE": str(self.starts),
             "PYTHONPATH": str(self.project),
@@ -81,6 +84,10 @@ class Room:
 
     def prepare(self) -> None:
         """Make the schema once. Each run gets a copy of this database."""
+        if self.rival.store.name == "Redis":
+            if self._ask_redis("DBSIZE"):
+                raise NotMeasuredError("the Redis database has keys; name an empty one: REDIS_URL")
+            self._may_flush = True
         self.drop()
         stores.administer(f"CREATE DATABASE {self._database}")
         self.do("prepare")
@@ -92,10 +99,11 @@ class Room:
             f"DROP DATABASE IF EXISTS {self._database} WITH (FORCE)",
             f"CREATE DATABASE {self._database} TEMPLATE {self._template}",
         )
-        if self.rival.store.name == "Redis":
-            stores.RedisConnection(self.environment["REDIS_URL"]).ask("FLUSHDB")
+        if self._may_flush:
+            self._ask_redis("FLUSHDB")
         if self.rival.store.name == "SQLite":
-            stores.remove_sqlite(Path(self.environment["SQLITE_FILE"]))
+            for path in self.directory.glob("jobs.sqlite3*"):
+                path.unlink()
             self.do("prepare")
 
     def fill(self, jobs: int, variant: Variant) -> None:
@@ -106,6 +114,13 @@ class Room:
     def drop(self) -> None:
         names = (self._database, self._template)
         stores.administer(*(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in names))
+
+        if self._may_flush:
+            self._ask_redis("FLUSHDB")
+
+    def _ask_redis(self, word: str) -> int:
+        with closing(stores.RedisConnection(self.environment["REDIS_URL"])) as redis:
+            return redis.ask(word)
 
     # Its processes
 
@@ -159,6 +174,12 @@ def last_words(text: str) -> str:
     return lines[-1][:200] if lines else "no word of it"
 
 
+@cache
 def interpreter() -> str:
     """The newest Python that all rivals run on, or else our own."""
     return next(filter(None, map(find_interpreter, PYTHONS)), sys.executable)
+
+
+def interpreter_version() -> str:
+    code = "import platform; print(platform.python_version())"
+    return subprocess.check_output([interpreter(), "-c", code], text=True).strip()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
-from urllib.parse import urlsplit
+from typing import Any, Protocol
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import psycopg
+
+from benchmarks.machine import ASKED_FOR
+from tests import databases
 
 
 class Store(Protocol):
@@ -34,7 +37,7 @@ class PostgreSQL:
     @contextmanager
     def counter(self, environment: dict[str, str]) -> Iterator[Callable[[], int]]:
         with psycopg.connect(environment["DATABASE_URL"], autocommit=True) as connection:
-            yield lambda: int(connection.execute(self.remaining).fetchone()[0])
+            yield lambda: int(_value(connection, self.remaining))
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Redis:
 
 
 class RedisConnection:
-    """As much of a client as the harness needs: commands that are answered by a number or a word."""
+    """As much of a client as is needed: commands that are answered by a number or a word."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -87,21 +90,53 @@ class RedisConnection:
         return int(answer[1:]) if answer.startswith(":") else 0
 
 
-# The databases of a run
+# The servers
+
+
+@contextmanager
+def postgresql_server() -> Iterator[None]:
+    """The server that PGHOST names, or one of this machine that lets us in, or a throw-away one."""
+    if "PGHOST" in os.environ:
+        yield
+        return
+    with _local_or_throw_away() as url:
+        parts = urlsplit(url)
+        host = parts.hostname or parse_qs(parts.query)["host"][0]
+        os.environ |= {"PGHOST": host, "PGPORT": str(parts.port or 5432)}
+        os.environ.setdefault("PGUSER", unquote(parts.username or ""))
+        yield
+
+
+@contextmanager
+def _local_or_throw_away() -> Iterator[str]:
+    # Not every rival finds a socket. Ours would gain by it.
+    for url in databases.local_urls("postgresql"):
+        if urlsplit(url).hostname and databases.lets_us_in("postgresql", url):
+            yield url
+            return
+    with databases.throw_away_server("postgresql") as server:
+        yield server.url
 
 
 def postgresql_environment(database: str) -> dict[str, str]:
     """How libpq finds the database, and the same as a URL."""
     given = {
-        "PGHOST": os.environ.get("PGHOST", "127.0.0.1"),
+        "PGHOST": os.environ["PGHOST"],
         "PGPORT": os.environ.get("PGPORT", "5432"),
-        "PGUSER": os.environ.get("PGUSER", "root"),
+        "PGUSER": os.environ.get("PGUSER", getpass.getuser()),
         "PGPASSWORD": os.environ.get("PGPASSWORD", ""),
         "PGDATABASE": database,
     }
-    login = given["PGUSER"] + (":" + given["PGPASSWORD"]) * bool(given["PGPASSWORD"])
-    url = f"postgresql://{login}@{given['PGHOST']}:{given['PGPORT']}/{database}"
+    host, port = given["PGHOST"], given["PGPORT"]
+    login = quote(given["PGUSER"]) + f":{quote(given['PGPASSWORD'])}" * bool(given["PGPASSWORD"])
+    url = f"postgresql://{login}@{host}:{port}/{database}"
+    if host.startswith("/"):
+        url = f"postgresql://{login}@/{database}?host={quote(host)}&port={port}"
     return {**given, "DATABASE_URL": url}
+
+
+def redis_url() -> str:
+    return os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/15")
 
 
 def administer(*statements: str) -> None:
@@ -117,6 +152,16 @@ def analyze(environment: dict[str, str]) -> None:
         connection.execute("ANALYZE")
 
 
-def remove_sqlite(file: Path) -> None:
-    for path in file.parent.glob(file.name + "*"):
-        path.unlink()
+def about_the_servers() -> dict[str, str]:
+    url = postgresql_environment("postgres")["DATABASE_URL"]
+    with psycopg.connect(url) as connection:
+        version = str(_value(connection, "SELECT version()")).split(" on ")[0]
+        settings = [
+            f"{name}={_value(connection, f'SHOW {name}')}" for name in ASKED_FOR["postgresql"]
+        ]
+    return {"server": version, "settings": ", ".join(settings)}
+
+
+def _value(connection: psycopg.Connection[Any], query: str) -> Any:
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from benchmarks.rivals.rival import Rival, Variant
 from benchmarks.rivals.stores import Redis
 
+CORES = os.cpu_count() or 1
 WORKER = ("celery", "-A", "tasks", "worker")
 BEST = (*WORKER, "--without-gossip", "--without-mingle", "--without-heartbeat")
 WHERE = "task_ignore_result, worker_prefetch_multiplier 128, no gossip, mingle or heartbeat"
@@ -16,7 +19,7 @@ RIVAL = Rival(
     keeps_jobs=False,
     source="its task_acks_late setting: a task is acknowledged before it runs unless that is set",
     variants=(
-        Variant("as shipped", WORKER, settings="a prefork process for each core"),
+        Variant("as shipped", WORKER, processes=CORES, settings="a prefork process for each core"),
         Variant(
             "best settings",
             (*BEST, "--pool", "solo"),
@@ -27,7 +30,7 @@ RIVAL = Rival(
             "best settings, prefork of 1",
             (*BEST, "--concurrency", "1"),
             environment={"BEST": "1"},
-            settings=f"{WHERE}",
+            settings=f"{WHERE}; prefork of 1",
         ),
         Variant(
             "best settings, 2 processes",

@@ -18,7 +18,9 @@ RIVAL = Rival(
     environment={"DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": f".:{REPOSITORY}"},
     variants=(
         Variant(
-            "as shipped", WORKER, settings="a job a second, as in 3.3 (docs/reference.md, RATE_LIMIT)"
+            "as shipped",
+            WORKER,
+            settings="a job a second, as in 3.3 (docs/reference.md, RATE_LIMIT)",
         ),
         Variant(
             "without rate limit",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from benchmarks.rivals.rival import Rival, Variant
 from benchmarks.rivals.stores import PostgreSQL
 
+CORES = os.cpu_count() or 1
 WORKER = ("python", "-m", "django", "qcluster")
 
 RIVAL = Rival(
@@ -15,13 +18,13 @@ RIVAL = Rival(
     source="its configuration page, retry: delivered again after 60 s, running or not",
     environment={"DJANGO_SETTINGS_MODULE": "settings"},
     variants=(
-        Variant("as shipped", WORKER, settings="a worker process for each core"),
+        Variant("as shipped", WORKER, processes=CORES, settings="a worker process for each core"),
         Variant(
             "best settings",
             WORKER,
             environment={"KEEP_CONNECTIONS": "1", "WORKERS": "1"},
-            settings="workers 1, bulk 100, queue_limit 500, recycle 100,000, save_limit -1, poll 0.05 "
-            "(its configuration page); CONN_MAX_AGE=None",
+            settings="workers 1, bulk 100, queue_limit 500, recycle 100,000, save_limit -1, "
+            "poll 0.05 (its configuration page); CONN_MAX_AGE=None",
         ),
         Variant(
             "best settings, 2 processes",

@@ -24,7 +24,7 @@ RIVAL = Rival(
             "best settings",
             BEST,
             environment=KEEP,
-            settings="--interval 0.05, --verbosity 0 (db_worker --help); Django's CONN_MAX_AGE=None",
+            settings="--interval 0.05, --verbosity 0 (db_worker --help); CONN_MAX_AGE=None",
         ),
         Variant(
             "best settings, 2 processes",

@@ -19,8 +19,6 @@ RIVAL = Rival(
     project="django_db_queue_4",
     variants=(
         Variant("one client", COMMAND, settings=SETTINGS, latency=False),
-        Variant(
-            "2 clients", COMMAND, processes=2, copies=2, settings=SETTINGS, latency=False
-        ),
+        Variant("2 clients", COMMAND, processes=2, copies=2, settings=SETTINGS, latency=False),
     ),
 )

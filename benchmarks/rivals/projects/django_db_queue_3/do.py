@@ -1,4 +1,5 @@
 import django_bench
+
 from django_dbq.models import Job
 
 

@@ -4,6 +4,7 @@ import sys
 
 import django_bench  # noqa: F401
 from django.core.management import call_command
+
 from django_dbq.management.commands import worker
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 import django_bench  # noqa: F401
+
 from benchmarks.limit import work_at_the_limit
 
 if __name__ == "__main__":
