@@ -15,7 +15,7 @@ from benchmarks import machine
 from benchmarks.figures import Section, as_markdown, section_as_markdown
 from tests import databases, provision
 
-NAMES = ("drain", "enqueue", "footprint", "twice", "claim")
+NAMES = ("drain", "latency", "enqueue", "footprint", "twice", "claim")
 RUNS = 5
 RESULTS = Path(__file__).resolve().parent / "results"
 

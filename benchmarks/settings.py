@@ -47,4 +47,5 @@ JOBS = {
     ],
     "meets": ["benchmarks.tasks.meet"],
     "signs": ["benchmarks.tasks.sign"],
+    "stamps": ["benchmarks.tasks.stamp"],
 }

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from benchmarks.machine import REPOSITORY
 
-COMMAND = ("manage.py", "worker", "--rate_limit", "0", "--burst")
+COMMAND = ("manage.py", "worker", "--rate_limit", "0")
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Used:
 class WorkerTree:
     """A started `manage.py worker`: a supervisor and the processes that it forks."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, burst: bool = True) -> None:
         log = settings.DIRECTORY / "worker.log"
         with log.open("ab") as output:
             self._started = time.monotonic()
             self._process = subprocess.Popen(
-                [sys.executable, *COMMAND, *arguments],
+                [sys.executable, *COMMAND, *["--burst"] * burst, *arguments],
                 cwd=REPOSITORY,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -53,6 +53,11 @@ class WorkerTree:
         assert self._process.returncode == 0, f"the worker ended with wait status {status}"
         # The children that a process has waited for are part of its own account.
         return Used(time.monotonic() - self._started, usage.ru_utime + usage.ru_stime)
+
+    def stop(self) -> None:
+        """Ask it to exit, and wait until it has."""
+        self._process.terminate()
+        self._process.wait(30)
 
     def children(self) -> list[int]:
         try:

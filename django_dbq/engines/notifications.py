@@ -113,12 +113,12 @@ class NotificationDoorbell(Doorbell):
         super().__init__(*args, **options)
         self._session: Any = None  # that listens, or that a pooler lent us
         self._can_listen = True
-        self._parked_at: float | None = None
-        self._has_heard = False
+        self._is_parked = self._has_heard = False
+        self._looks_owed: list[float] = []
 
     @property
     def socket(self) -> int | None:
-        if self._parked_at is None or self.engine.session is not self._session:
+        if not self._is_parked or self.engine.session is not self._session:
             return None
         return int(self._session.fileno())
 
@@ -127,39 +127,50 @@ class NotificationDoorbell(Doorbell):
             self._meet_session()
         if not self._can_listen:
             return super().pause_seconds()
-        quiet_seconds = self._quiet_seconds
-        if self._parked_at is None:
+        if not self._is_parked:
+            quiet_seconds = self._quiet_seconds
             if quiet_seconds < PARK_AFTER_SECONDS:
                 return self._until_due(max(quiet_seconds, FIRST_PAUSE_SECONDS))
             self._park()
             return 0.0  # a job that came before others could see us here has rung no bell
         if self._collect():
             return 0.0
-        if quiet_seconds < SETTLED_SECONDS:
-            return SETTLED_SECONDS - quiet_seconds
-        parked_seconds = clock.monotonic() - self._parked_at
-        if parked_seconds < FORGOTTEN_SECONDS:
-            return self._until_due(FORGOTTEN_SECONDS - parked_seconds)
-        return self._until_due(FALLBACK_SECONDS)
+        now = clock.monotonic()
+        owed = min(self._looks_owed, default=now + FALLBACK_SECONDS)
+        return max(0.0, self._until_due(min(owed - now, FALLBACK_SECONDS)))
 
     def rang(self) -> bool:
-        if self._can_listen and self._parked_at is not None and self._collect():
+        if self._can_listen and self._is_parked and self._collect():
             self._has_heard = False
-            self.found_work()
+            self._owe_look(SETTLED_SECONDS)
             return True
         return self.look()
 
+    def look(self) -> bool:
+        began_at = clock.monotonic()
+        found = super().look()
+        self._looks_owed = [at for at in self._looks_owed if at > began_at]
+        return found
+
+    def _owe_look(self, seconds: float) -> None:
+        """Whatever happens until then: look once more when so much time has passed."""
+        self._looks_owed.append(clock.monotonic() + seconds)
+
     def leave(self) -> None:
-        if self._parked_at is None:
+        if not self._is_parked:
             return
-        self._parked_at = None
+        self._is_parked = False
         with self.engine.response_timeout():
             self.engine.unpark(self.worker_id)
+        if self.look():  # rings may have come to us that others should have heard
+            for queue in self.queues:
+                self.engine.wake_parked(queue, limit=1)
 
     def _park(self) -> None:
         with self.engine.response_timeout():
             self.engine.park(self.worker_id)
-        self._parked_at = clock.monotonic()
+        self._is_parked = True
+        self._owe_look(FORGOTTEN_SECONDS)
 
     def _meet_session(self) -> None:
         """Listen in a session that is new to us; what was sent to the former one is lost."""
@@ -168,8 +179,7 @@ class NotificationDoorbell(Doorbell):
             if self._can_listen:
                 self.engine.listen(self.worker_id, self._hear)
             self._session = self.engine.session
-        if self._parked_at is not None:
-            self._parked_at = clock.monotonic()
+        self._owe_look(0.0)
 
     def _hear(self, notification: object = None) -> None:
         self._has_heard = True
