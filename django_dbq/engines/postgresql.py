@@ -67,21 +67,28 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
     def _update_held(
         self, values: dict[str, Any], jobs: Sequence[Job], workspaces: Sequence[str] | None
     ) -> int:
+        # By `ANY` the rows are found by their primary key, whatever the statistics say.
         columns, parameters = self._assignments(values)
-        given = {"id": "uuid", "token": "integer"}
-        arrays: list[list[Any]] = [[job.pk for job in jobs], [job.token for job in jobs]]
-        if workspaces is not None:
-            columns += ", workspace = given.workspace::jsonb"
-            given["workspace"] = "text"
-            arrays.append(list(workspaces))
-        unnested = ", ".join(f"%s::{kind}[]" for kind in given.values())
+        ids: list[Any] = [job.pk for job in jobs]
+        tokens: list[Any] = [job.token for job in jobs]
+        if workspaces is None and len(set(tokens)) == 1:
+            rows, which = "", "token = %s"
+            parameters += [ids, tokens[0]]
+        else:
+            given, arrays = {"id": "uuid", "token": "integer"}, [ids, tokens]
+            if workspaces is not None:
+                columns += ", workspace = given.workspace::jsonb"
+                given["workspace"] = "text"
+                arrays.append(list(workspaces))
+            unnested = ", ".join(f"%s::{kind}[]" for kind in given.values())
+            rows = f"FROM unnest({unnested}) AS given({', '.join(given)})"
+            which = "job.id = given.id AND job.token = given.token"
+            parameters += [*arrays, ids]
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"UPDATE {self.table} AS job SET {columns} "
-                f"FROM unnest({unnested}) AS given({', '.join(given)}) "
-                f"WHERE job.id = given.id AND job.token = given.token "
-                f"AND {is_held_by(jobs[0].worker_id)}",
-                [*parameters, *arrays],
+                f"UPDATE {self.table} AS job SET {columns} {rows} "
+                f"WHERE job.id = ANY(%s::uuid[]) AND {which} AND {is_held_by(jobs[0].worker_id)}",
+                parameters,
             )
             return int(cursor.rowcount)
 

@@ -1,6 +1,6 @@
-"""From the rows that a claim returns to jobs: what is read, converted and parsed for each is little.
+"""From the rows that a claim returns to jobs, with little read, converted or parsed for each.
 
-What every claimed job has in common is not fetched, and its workspace comes as text, which is
+What all claimed jobs have in common is not fetched, and its workspace comes as text, which is
 parsed when a task looks at it.
 """
 
@@ -29,7 +29,7 @@ class ClaimedRows:
     """Rows with the columns `fetched`, of jobs that a worker claims at `now`."""
 
     def __init__(self, connection: Any, worker_id: int | None, now: datetime) -> None:
-        self._alias = connection.alias
+        self._connection = connection
         self._converters = list(_converters(connection))
         self._moment = as_stored(now)
         self._values: list[Any] = [None] * len(FIELDS)
@@ -48,14 +48,14 @@ class ClaimedRows:
         values = self._values.copy()
         for place, value in zip(FETCHED_PLACES, row):
             values[place] = value
-        for place, convert in self._converters:
+        for place, convert, column in self._converters:
             if values[place] is not None:
-                values[place] = convert(values[place])
+                values[place] = convert(values[place], column, self._connection)
         workspace, values[WORKSPACE] = values[WORKSPACE], DEFERRED
         if values[STARTED_AT] is None:
             values[STARTED_AT] = self._moment
-        job = Job(*values)
-        job._state.adding, job._state.db = False, self._alias
+        job = Job(*values)  # type: ignore[misc]
+        job._state.adding, job._state.db = False, self._connection.alias
         job.workspace_in_row = "null" if workspace is None else workspace
         return job
 
@@ -65,7 +65,7 @@ def fetched(**instead: str) -> str:
     return ", ".join(instead.get(field.name, str(field.column)) for field in FETCHED)
 
 
-def _converters(connection: Any) -> Iterator[tuple[int, Callable[[Any], Any]]]:
+def _converters(connection: Any) -> Iterator[tuple[int, Callable[..., Any], Any]]:
     """For the places where the database's value is not yet Python's; NULL never comes here."""
     for field in FETCHED:
         if field.name != "workspace":
@@ -74,9 +74,4 @@ def _converters(connection: Any) -> Iterator[tuple[int, Callable[[Any], Any]]]:
                 *connection.ops.get_db_converters(column),
                 *column.get_db_converters(connection),
             ):
-                yield (
-                    PLACES[field.name],
-                    lambda value, convert=convert, column=column: convert(
-                        value, column, connection
-                    ),
-                )
+                yield PLACES[field.name], convert, column
