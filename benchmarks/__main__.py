@@ -15,7 +15,8 @@ from benchmarks import machine
 from benchmarks.figures import Section, as_markdown, section_as_markdown
 from tests import databases, provision
 
-NAMES = ("drain", "latency", "enqueue", "footprint", "twice", "claim")
+NAMES = ("drain", "latency", "enqueue", "verbs", "writes", "footprint", "twice", "claim", "flat")
+TAKES_LONG = ("flat",)
 RUNS = 5
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -62,7 +63,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--db", type=_some_of(databases.KINDS), default=databases.KINDS, help="default: all"
     )
-    parser.add_argument("--only", type=_some_of(NAMES), default=NAMES, help="default: all")
+    parser.add_argument(
+        "--only",
+        type=_some_of(NAMES),
+        default=tuple(name for name in NAMES if name not in TAKES_LONG),
+        help=f"one or more of {', '.join(NAMES)}; default: all but {', '.join(TAKES_LONG)}",
+    )
     parser.add_argument("--runs", type=int, default=RUNS, help=f"of each; default: {RUNS}")
     parser.add_argument("--quick", action="store_true", help="one run, few rows: does it work?")
     parser.add_argument("--save", action="store_true", help="write to benchmarks/results/")

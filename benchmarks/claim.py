@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
@@ -19,12 +20,15 @@ DUE = 1_000
 THOUSANDS = 1_000  # of future rows, and as many of finished ones
 QUICK_THOUSANDS = 20
 THOUSANDS_AT_ONCE = 100
+SEEDS = 1_000
 ALIASES = ("default", "crowded")
 CLAIMS_OF_ONE = 60
 CLAIMS_OF_HUNDRED = 6
 
+# Ordered in time on PostgreSQL, as ours are: a million random ones would be put all over the index.
 NEW_ID = {
-    "postgresql": "gen_random_uuid()",
+    "postgresql": "(lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') "
+    "|| substr(md5(random()::text), 13))::uuid",
     "mysql": "UUID()",
     "sqlite": "lower(hex(randomblob(16)))",
 }
@@ -84,33 +88,39 @@ def claims(alias: str) -> Milliseconds:
 
 
 def crowd(alias: str, thousands: int) -> None:
-    """Put in rows that no claim wants, of a higher priority than those that it does want.
+    """Put in rows that no claim wants, of a higher priority than those that it does want."""
+    now = engine_for(alias).now()
+    week = timedelta(days=7)
+    with seeds(alias):
+        multiply(alias, thousands, state="NEW", run_after=now + week, created=now)
+        multiply(alias, thousands, state="COMPLETE", created=now - week)
 
-    A thousand rows are multiplied by themselves, which is fast on every database.
-    """
+
+@contextmanager
+def seeds(alias: str) -> Iterator[None]:
+    """A thousand rows, to be multiplied by themselves, which is fast on every database."""
     Job.objects.using(alias).bulk_create(
-        Job(name="noop", queue_name="seed", priority=number) for number in range(1_000)
+        Job(name="noop", queue_name="seed", priority=number) for number in range(SEEDS)
     )
-    engine = engine_for(alias)
-    next_week = engine.now() + timedelta(days=7)
-    last_week = engine.now() - timedelta(days=7)
-    _multiply(alias, thousands, state="NEW", run_after=next_week, created=engine.now())
-    _multiply(alias, thousands, state="COMPLETE", run_after=None, created=last_week)
+    yield
     Job.objects.using(alias).filter(queue_name="seed").delete()
 
 
-def _multiply(alias: str, thousands: int, **values: object) -> None:
+def multiply(alias: str, thousands: int, **values: object) -> None:
+    """Put in that many thousand rows with these values. Needs `seeds`."""
     connection = connections[alias]
     field = Job._meta.get_field
+    finished = values["state"] == "COMPLETE"
     constants = {
         "name": "noop",
-        "next_task": "" if values["state"] == "COMPLETE" else "benchmarks.tasks.noop",
+        "next_task": "" if finished else "benchmarks.tasks.noop",
         "workspace": "{}",
         "queue_name": "default",
         "priority": 5,
-        "token": 1 if values["state"] == "COMPLETE" else 0,
+        "token": 1 if finished else 0,
         "attempts": 0,
         "crashes": 0,
+        "run_after": None,
         "modified": values["created"],
         **values,
     }
@@ -131,4 +141,4 @@ def _multiply(alias: str, thousands: int, **values: object) -> None:
         # In parts: a million rows in one transaction are a lot for a server's default settings.
         for first in range(0, thousands, THOUSANDS_AT_ONCE):
             last = min(first + THOUSANDS_AT_ONCE, thousands) - 1
-            cursor.execute(statement, [*prepared.values(), first, last])
+            cursor.execute(statement, [*prepared.values(), first % SEEDS, last % SEEDS])
