@@ -35,10 +35,11 @@ ID_BITS = 2**32
 class PostgreSQLEngine(Notifications, ReturningEngine):
     lock_rows = "FOR UPDATE SKIP LOCKED"
     # MATERIALIZED fixes the batch: planned into the update, the choice could be made again for each
-    # row and lock more of them than the limit.
+    # row and lock more of them than the limit. As an array, because a join is planned as a scan of
+    # the whole table as long as that has less than some 100,000 rows.
     claim_template = (
         "WITH best AS MATERIALIZED ({best}) UPDATE {table} SET {changes} "
-        "FROM best WHERE id = best_id RETURNING {columns}"
+        "WHERE id = ANY(ARRAY(SELECT best_id FROM best)) RETURNING {columns}"
     )
     workspace_as_text = "workspace::text"
     # For a network that swallows packets; the kernel answers for a frozen process, and then
