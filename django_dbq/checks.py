@@ -10,6 +10,7 @@
 | `django_dbq.E006` | `DBQ` is wrong |
 | `django_dbq.E007` | a function or an error class of `retry` cannot be imported, or is none |
 | `django_dbq.W001` | a job needs processes that this system cannot make |
+| `django_dbq.W002` | `DBQ["RETENTION"]` names a job that `JOBS` lacks |
 """
 
 from __future__ import annotations
@@ -123,7 +124,22 @@ def _check_function(path: str, role: str, check_id: str) -> Iterator[CheckMessag
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """`DBQ` has known keys with values that make sense."""
     try:
-        dbq_settings.current()
+        current = dbq_settings.current()
     except ImproperlyConfigured as error:
         return [Error(str(error), hint="Mend settings.DBQ.", id="django_dbq.E006")]
-    return []
+    return list(_check_retention(current.retention))
+
+
+def _check_retention(retention: dbq_settings.Retention | None) -> Iterator[CheckMessage]:
+    try:
+        declared = declared_jobs()
+    except InvalidDeclaration:
+        return  # which is told elsewhere
+    for name in retention.by_name if retention else ():
+        if name not in declared:
+            yield Warning(
+                f"settings.DBQ['RETENTION']['JOBS'] has {name!r}, and settings.JOBS has not.",
+                hint="If it is mistyped, the jobs that you mean are kept for as long as all "
+                "others. If it is a job of the past, silence this check.",
+                id="django_dbq.W002",
+            )

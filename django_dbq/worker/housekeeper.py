@@ -26,7 +26,7 @@ from django_dbq.worker.shutdown import STOP_SIGNALS
 
 logger = logging.getLogger("django_dbq.worker")
 
-RESTART_PAUSE_SECONDS = 10.0
+RESTART_PAUSE_SECONDS = 5.0
 
 
 class Housekeeper:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from tests.project.settings import *  # noqa: F403
 
 DBQ = {"LEASE": float(os.environ.get("DBQ_TEST_LEASE", "2")), "RATE_LIMIT": 0}
+DBQ["RETENTION"] = json.loads(os.environ.get("DBQ_TEST_RETENTION", "null"))
 
 JOBS = {
     name: {"tasks": [f"tests.processes.tasks.{name}"]}

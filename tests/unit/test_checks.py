@@ -109,6 +109,18 @@ def test_wrong_settings_are_e006(settings, given):
     assert ids(check_settings()) == ["django_dbq.E006"]
 
 
+def test_a_retention_for_a_job_that_is_not_declared_is_w002(settings):
+    settings.JOBS = {"report": [GOOD]}
+    settings.DBQ = {"RETENTION": {"COMPLETE": 60, "JOBS": {"report": None, "reprot": None}}}
+    (message,) = check_settings()
+
+    assert message.id == "django_dbq.W002"
+    assert "'reprot'" in message.msg
+
+    settings.JOBS = None
+    assert check_settings() == []
+
+
 def test_each_wrong_job_and_each_wrong_task_of_it_is_told(settings):
     settings.JOBS = {
         "one": ["no.such.task", "nor.such.task", "no.such.task"],
