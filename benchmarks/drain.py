@@ -40,6 +40,7 @@ class Workload:
 WORKERS = (
     Workload("no-op jobs", "noop"),
     Workload("no-op jobs, --processes 2", "noop", ("--processes", "2")),
+    Workload("no-op jobs, --threads 4", "noop", ("--threads", "4")),
     Workload("jobs that change their workspace", "changes_workspace"),
     Workload("jobs of three tasks", "three_tasks", tasks=3),
 )

@@ -53,8 +53,9 @@ def create() -> None:
 
 
 def bare_insert() -> None:
-    bare = BareJob(name="noop", next_task="benchmarks.tasks.noop", task_index=0, workspace={})
-    bare.save(force_insert=True)
+    BareJob.objects.create(
+        name="noop", next_task="benchmarks.tasks.noop", task_index=0, workspace={}
+    )
 
 
 def seconds_a_row(
