@@ -1,4 +1,4 @@
-"""Chancy: claims as many jobs as its queue's concurrency leaves room for, and writes back each second.
+"""Chancy: claims what its queue's concurrency leaves room for, and writes back each second.
 
 Its documentation names the asyncio executor for many short jobs, `eager_polling` to claim again
 as soon as a job ends, and the concurrency of a queue, which is also its batch size.

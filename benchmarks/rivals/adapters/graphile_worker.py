@@ -1,8 +1,8 @@
 """Graphile Worker: the fastest of the queues for Node, with a local queue and batched completions.
 
-Its performance page gives the settings of its own benchmark, which are the best ones here: a local
-queue of 500, concurrency 24, completions and failures sent in batches. Local queues of 1,000 and 2,000
-and batch delays of 25 ms were not faster.
+Its performance page gives the settings of its own benchmark, which are the best ones here: a
+local queue of 500, concurrency 24, completions and failures sent in batches. Local queues of 1,000
+and 2,000 and batch delays of 25 ms were not faster.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Oban for Python: claims as many jobs as its queue's limit leaves room for, and writes back together.
+"""Oban for Python: claims what its queue's limit leaves room for, and acknowledges together.
 
 So the queue's limit is its batch size. Its command line takes uvloop if that is installed.
 """

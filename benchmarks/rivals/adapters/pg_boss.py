@@ -1,4 +1,4 @@
-"""pg-boss: workers for Node that poll; a handler is given a batch, and the batch is completed as one.
+"""pg-boss: workers for Node that poll; a handler gets a batch, and the batch is completed as one.
 
 Its documentation of `work()` names `batchSize`, `burstWhenBatchFull` (no pause while batches come
 back full) and `localConcurrency`; that of queues names `notify`, against its poll of 2 s. It needs
@@ -16,7 +16,9 @@ BEST = {"BEST": "1", "BATCH": "1000", "CONCURRENCY": "1"}
 RIVAL = Rival(
     name="pg-boss",
     packages=("pg-boss@12.38.0", "node@22.23.3"),
-    store=PostgreSQL("SELECT count(*) FROM pgboss.job WHERE name = 'noop' AND state <> 'completed'"),
+    store=PostgreSQL(
+        "SELECT count(*) FROM pgboss.job WHERE name = 'noop' AND state <> 'completed'"
+    ),
     keeps_jobs=True,
     source="after 15 minutes: its expireInSeconds",
     do=("node", "do.mjs"),

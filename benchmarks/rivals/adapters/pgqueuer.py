@@ -1,8 +1,8 @@
 """pgqueuer: asyncio workers that claim in batches and delete what is done. Our yardstick.
 
-Its performance guide names `batch_size` for short jobs and `pgq autovac` after the installation; its
-own benchmark runs asyncpg on uvloop. Batches of 500 to 2,000 were alike here, 100 was a fifth slower.
-The table of jobs is logged in every variant, as it is by default ("durable").
+Its performance guide names `batch_size` for short jobs and `pgq autovac` after the installation;
+its own benchmark runs asyncpg on uvloop. Batches of 500 to 2,000 were alike here, 100 was a fifth
+slower. The table of jobs is logged in every variant, as it is by default ("durable").
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ def prepare():
 def fill(jobs):
     """The rows that `noop()` inserts, by COPY: huey has no call for many."""
     huey = tasks.huey
-    with huey.storage.db(commit=True) as cursor:
-        with cursor.copy("COPY huey_task (queue, data, priority) FROM STDIN") as copy:
-            for _ in range(jobs):
-                copy.write_row((huey.name, huey.serialize_task(tasks.noop.s()), 0))
+    table = "COPY huey_task (queue, data, priority) FROM STDIN"
+    with huey.storage.db(commit=True) as cursor, cursor.copy(table) as copy:
+        for _ in range(jobs):
+            copy.write_row((huey.name, huey.serialize_task(tasks.noop.s()), 0))
 
 
 def trickle(moments):
