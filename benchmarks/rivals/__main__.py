@@ -20,7 +20,6 @@ from tests.databases import INTERRUPTED, NO_SERVER, NoServer
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
 CACHE = machine.REPOSITORY / ".bench-rivals"
 RUNS = 5
-SECONDS, QUICK_SECONDS = 4.0, 1.0  # that a run shall take
 SINGLE_JOBS, QUICK_SINGLE_JOBS = 100, 10
 SINGLE_SECONDS = 20.0  # the most that these shall take
 
@@ -120,9 +119,11 @@ def turns(rooms: list[Room]) -> Iterator[tuple[Room, Variant]]:
 
 
 def run(room: Room, variant: Variant, one: measure.Measured, *, quick: bool) -> None:
-    if not one.jobs:
-        one.jobs = measure.size(room, variant, QUICK_SECONDS if quick else SECONDS)
-    drained = measure.drain(room, variant, one.jobs)
+    if quick:
+        drained = measure.probe(room, variant)
+    else:
+        one.jobs = one.jobs or measure.enough(measure.probe(room, variant).rate)
+        drained = measure.drain(room, variant, one.jobs)
     one.rates.append(drained.rate)
     say(f"    {drained.jobs:,} jobs in {drained.seconds:.1f} s: {drained.rate:,.0f} a second")
     if variant.latency:

@@ -13,6 +13,7 @@ POLL_SECONDS = 0.05
 START_SECONDS = 30  # within which the first job must be done
 LONGEST_SECONDS = 12  # after which a slow worker has shown enough
 FIRST_TRY, MOST_JOBS = 500, 200_000
+PROBE_SECONDS, RUN_SECONDS = 0.5, 4.0
 PAUSE_SECONDS = 0.05
 IDLE_SECONDS = 1.0
 
@@ -37,15 +38,21 @@ class Drained:
         return self.jobs / max(self.seconds, POLL_SECONDS)
 
 
-def size(room: Room, variant: Variant, seconds: float) -> int:
-    """How many jobs keep this worker busy for about so long."""
+def probe(room: Room, variant: Variant) -> Drained:
+    """How fast it is, roughly: ever more jobs, until they take half a second."""
     jobs = FIRST_TRY
     while True:
         drained = drain(room, variant, jobs)
-        wanted = min(int(drained.rate * seconds), MOST_JOBS)
-        if drained.seconds > 0.5 or jobs >= wanted:
-            return max(50, round_number(wanted))
+        if drained.seconds > PROBE_SECONDS or jobs == MOST_JOBS:
+            return drained
         jobs = min(jobs * 8, MOST_JOBS)
+
+
+def enough(rate: float) -> int:
+    """So many jobs keep a worker busy for a run."""
+    jobs = min(int(rate * RUN_SECONDS), MOST_JOBS)
+    # A multiple of 500 where there are many: what is sent in batches comes out even.
+    return jobs // 500 * 500 if jobs >= 1000 else max(50, jobs)
 
 
 def drain(room: Room, variant: Variant, jobs: int) -> Drained:
@@ -112,8 +119,3 @@ def require_alive(room: Room, processes: list[subprocess.Popen[bytes]]) -> None:
 
 def log_of(room: Room) -> str:
     return last_words(room.log.read_text(errors="replace"))
-
-
-def round_number(jobs: int) -> int:
-    """Two digits and noughts, or a multiple of 500: what is sent in batches must come out even."""
-    return jobs // 500 * 500 if jobs >= 1000 else jobs // 10 * 10

@@ -31,6 +31,7 @@ RIVAL = Rival(
             (*BEST, "--concurrency", "1"),
             environment={"BEST": "1"},
             settings=f"{WHERE}; prefork of 1",
+            latency=False,
         ),
         Variant(
             "best settings, 2 processes",

@@ -6,7 +6,10 @@ from benchmarks.rivals.rival import Rival, Variant
 from benchmarks.rivals.stores import PostgreSQL
 
 WORKER = ("python", "-m", "django", "dj_queue")
-SETTINGS = "CONN_MAX_AGE=None, preserve_finished_jobs=False (its README, Postgres Queue Health)"
+SETTINGS = (
+    "8 threads, prefetch_multiplier 20 (its README, Options); CONN_MAX_AGE=None, "
+    "preserve_finished_jobs=False (Postgres Queue Health)"
+)
 
 RIVAL = Rival(
     name="dj_queue",

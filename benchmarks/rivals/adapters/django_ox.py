@@ -6,7 +6,7 @@ from benchmarks.rivals.rival import Rival, Variant
 from benchmarks.rivals.stores import PostgreSQL
 
 WORKER = ("python", "-m", "django", "ox_worker")
-BEST = (*WORKER, "--interval", "0.05")
+BEST = (*WORKER, "--interval", "0.05", "--concurrency", "8")
 KEEP = {"KEEP_CONNECTIONS": "1"}
 
 RIVAL = Rival(
@@ -22,7 +22,7 @@ RIVAL = Rival(
             "best settings",
             BEST,
             environment=KEEP,
-            settings="--interval 0.05 and persistent connections (its README and benchmarks page)",
+            settings="--interval 0.05, --concurrency 8 and persistent connections (its README and benchmarks page)",
         ),
         Variant(
             "best settings, 2 processes",

@@ -14,5 +14,11 @@ TASKS = {
 if "PROCESSES" in os.environ:
     TASKS["default"]["OPTIONS"] = {
         "preserve_finished_jobs": False,
-        "workers": [{"threads": 3, "processes": int(os.environ["PROCESSES"])}],
+        "workers": [
+            {
+                "threads": 8,
+                "processes": int(os.environ["PROCESSES"]),
+                "prefetch_multiplier": 20,
+            }
+        ],
     }
