@@ -27,6 +27,7 @@ from django_dbq.models.arrivals import announce, is_soon
 from django_dbq.models.job import as_json, workspace_as_json
 from django_dbq.rules.identifiers import uuids7
 from django_dbq.rules.outcomes import SUCCESS, Outcome
+from django_dbq.rules.reach import Reach
 from django_dbq.rules.states import WAITING, State
 
 PROMOTED_BY_ID = 500
@@ -145,6 +146,7 @@ class Engine(Doorbells, Pruning):
         worker_id: int | None,
         now: datetime,
         but: Collection[tuple[str, str]] = (),
+        reach: Reach | None = None,
     ) -> list[Job]:
         """Take up to `limit` due jobs for a worker: queue by queue, in each the best first.
 
@@ -152,13 +154,18 @@ class Engine(Doorbells, Pruning):
         that another caller has locked is left out rather than waited for, so that fewer than
         `limit` may come back although more are due. `but` are names of jobs to leave to others,
         each with the task that it is about, or "" for all.
+
+        `reach` is what a caller that claims again and again keeps between its claims. With it the
+        best may be passed over for as long as twenty looks everywhere take.
         """
         claimed: list[Job] = []
         for queue in queues:
             wanted = limit - len(claimed)
             if wanted <= 0:
                 break
-            claimed += self._persistently(self._claim_from, queue, wanted, worker_id, now, but)
+            claimed += self._persistently(
+                self._claim_from, queue, wanted, worker_id, now, but, reach
+            )
         for job in claimed:
             job.is_held_here = True
         return claimed
@@ -170,6 +177,7 @@ class Engine(Doorbells, Pruning):
         worker_id: int | None,
         now: datetime,
         but: Collection[tuple[str, str]],
+        reach: Reach | None,
     ) -> list[Job]:
         self._promote(queue, now)
         with transaction.atomic(using=self.using):

@@ -41,6 +41,10 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
         "WITH best AS MATERIALIZED ({best}) UPDATE {table} SET {changes} "
         "WHERE id = ANY(ARRAY(SELECT best_id FROM best)) RETURNING {columns}"
     )
+    best_along = (
+        "SELECT best_id FROM unnest(%(priorities)s::smallint[], %(begins)s::timestamptz[]) "
+        "AS along(priority, begins) CROSS JOIN LATERAL ({best}) AS found LIMIT %(limit)s"
+    )
     workspace_as_text = "workspace::text"
     # For a network that swallows packets; the kernel answers for a frozen process, and then
     # `response_timeout` is what helps.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
+from django_dbq.clock import monotonic
 from django_dbq.engines.base import Engine
 from django_dbq.engines.rows import ClaimedRows, fetched
 from django_dbq.engines.statements import leaving_out
 from django_dbq.models import Job
+from django_dbq.rules.reach import Reach
 from django_dbq.rules.states import State
 
 PROMOTED_AT_ONCE = 5_000  # rows: some tens of milliseconds, even where a million fall due together
@@ -20,6 +22,7 @@ class ReturningEngine(Engine):
 
     claim_template: str  # around {best}, {table}, {changes} and {columns}
     workspace_as_text = "workspace"
+    best_along: str | None = None  # where old snapshots slow looks down: around {best}, see `Reach`
 
     def _claim_from(
         self,
@@ -28,8 +31,31 @@ class ReturningEngine(Engine):
         worker_id: int | None,
         now: datetime,
         but: Collection[tuple[str, str]],
+        reach: Reach | None,
     ) -> list[Job]:
         self._promote(queue, now)
+        if reach is None or self.best_along is None:
+            return self._claim_best(queue, limit, worker_id, now, but, {})
+        began_at = monotonic()
+        begins = reach.begins(queue, at=began_at)
+        if begins:
+            jobs = self._claim_best(queue, limit, worker_id, now, but, begins)
+            if jobs:
+                reach.found(queue, jobs)
+                return jobs
+        jobs = self._claim_best(queue, limit, worker_id, now, but, {})
+        reach.looked_everywhere(queue, jobs, began_at=began_at, ended_at=monotonic())
+        return jobs
+
+    def _claim_best(
+        self,
+        queue: str,
+        limit: int,
+        worker_id: int | None,
+        now: datetime,
+        but: Collection[tuple[str, str]],
+        begins: Mapping[int, datetime],
+    ) -> list[Job]:
         others, names = leaving_out(but)
         parameters = {
             **names,
@@ -38,25 +64,32 @@ class ReturningEngine(Engine):
             "worker_id": worker_id,
             "now": self._as_parameter(now),
         }
+        if begins:
+            parameters["priorities"], parameters["begins"] = list(begins), list(begins.values())
         with self.connection.cursor() as cursor:
-            cursor.execute(self.claim_statement(others), parameters)
+            cursor.execute(self.claim_statement(others, is_along=bool(begins)), parameters)
             rows = cursor.fetchall()
         claimed = ClaimedRows(self.connection, worker_id, now).jobs(rows)
         return sorted(claimed, key=lambda job: (-job.priority, job.created))  # RETURNING has none
 
-    def claim_statement(self, others: str = "") -> str:
-        """Takes the queue, the limit, the worker and the time; returns the claimed rows."""
+    def claim_statement(self, others: str = "", *, is_along: bool = False) -> str:
+        """Takes the queue, the limit, the worker and the time; returns the claimed rows.
+
+        `is_along`: and from which `created` on to look, by priority.
+        """
         ready = self.ready_in_queue.replace("%s", "%(queue)s")
+        along = " AND priority = along.priority AND created >= along.begins" if is_along else ""
+        best = (
+            f"SELECT id AS best_id FROM {self.table} WHERE {ready}{along} "
+            f"AND (run_after IS NULL OR run_after <= %(now)s){others} "
+            f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
+        )
         return self.claim_template.format(
             table=self.table,
             columns=fetched(
                 workspace=self.workspace_as_text, started_at="NULLIF(started_at, %(now)s)"
             ),
-            best=(
-                f"SELECT id AS best_id FROM {self.table} WHERE {ready} "
-                f"AND (run_after IS NULL OR run_after <= %(now)s){others} "
-                f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
-            ),
+            best=self.best_along.format(best=best) if self.best_along and is_along else best,
             changes=(
                 f"state = '{State.PROCESSING.value}', token = token + 1, attempts = attempts + 1, "
                 "worker_id = %(worker_id)s, started_at = COALESCE(started_at, %(now)s), "

@@ -21,6 +21,7 @@ from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.declarations import is_known
 from django_dbq.rules.outcomes import Declined, Outcome
 from django_dbq.rules.prefetch import appetite
+from django_dbq.rules.reach import Reach
 from django_dbq.worker.acknowledger import Acknowledger
 from django_dbq.worker.executor import perform
 from django_dbq.worker.ledger import Ledger
@@ -67,6 +68,7 @@ class Worker:
         # Names and tasks left to other workers. Threads add to it: what is lost in between, when it
         # is looked through, will be declined once more.
         self._unknown: set[tuple[str, str]] = set()
+        self._reach = Reach()
         self._stop_asked_at: float | None = None
         self._has_no_grace = False
         self._asked_for_cancels_at = float("-inf")
@@ -117,7 +119,8 @@ class Worker:
 
     def _rest(self, *, found_work: bool) -> None:
         """Sleep until there may be something to do."""
-        if self._appetite() > 0 and self.lease.holds:
+        has_a_free_thread = len(self.in_flight) < self.options.threads
+        if has_a_free_thread and self._appetite() > 0 and self.lease.holds:
             self.wakeup.wait_for_jobs(self.doorbell, self._rest_seconds(), found_work=found_work)
         else:
             too_soon_seconds = self._next_job_at - clock.monotonic()
@@ -154,6 +157,7 @@ class Worker:
             worker_id=self.worker_id,
             now=self.clock.now(),
             but=self._unknown,
+            reach=self._reach,
         )
         self.in_flight.update((job.pk, job) for job in jobs)
         self.pool.submit(jobs)

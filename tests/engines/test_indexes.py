@@ -13,8 +13,10 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from django_dbq.clock import monotonic
 from django_dbq.engines import engine_for
 from django_dbq.models import Job
+from django_dbq.rules.reach import Reach
 from django_dbq.rules.states import State
 from tests.engines.conftest import DEATH, NOW
 
@@ -22,7 +24,17 @@ DEAD_WORKER = 7
 CROWD_OF_EACH_KIND = 1_500
 TABLE = Job._meta.db_table
 
+
+def claim_along(engine):
+    """A claim that begins where an earlier one, just now, has found its first job."""
+    reach = Reach()
+    first = Job(created=NOW - timedelta(days=400))
+    reach.looked_everywhere("default", [first], began_at=0, ended_at=monotonic())
+    engine.claim(["default"], limit=10, worker_id=1, now=NOW, reach=reach)
+
+
 VERBS = {
+    "claim along a queue": claim_along,
     "claim": lambda engine: engine.claim(["default"], limit=10, worker_id=1, now=NOW),
     "claim from a queue where nothing is due": lambda engine: engine.claim(
         ["future"], limit=10, worker_id=1, now=NOW
@@ -40,6 +52,7 @@ VERBS = {
 
 # Which indexes may serve a verb; the primary key serves all.
 INDEXES = {
+    "claim along a queue": {"dbq_ready", "dbq_scheduled"},
     "claim": {"dbq_ready", "dbq_scheduled"},
     "claim from a queue where nothing is due": {"dbq_ready", "dbq_scheduled"},
     "claim of jobs that have just fallen due": {"dbq_ready", "dbq_scheduled"},

@@ -1,0 +1,66 @@
+"""Where in a queue a claim begins to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from django_dbq.rules.reach import MOST_PRIORITIES, SHARE_OF_LOOKING_EVERYWHERE, Reach
+
+NOON = datetime(2031, 5, 4, 12, 0, tzinfo=timezone.utc)
+LOOK_SECONDS = 0.5
+PAUSE_SECONDS = LOOK_SECONDS / SHARE_OF_LOOKING_EVERYWHERE
+
+
+@dataclass
+class Job:
+    created: datetime
+    priority: int = 0
+
+
+def at(minute: int, priority: int = 0) -> Job:
+    return Job(NOON + timedelta(minutes=minute), priority)
+
+
+@pytest.fixture
+def reach():
+    """It looked everywhere until second 100, and found jobs of two priorities."""
+    reach = Reach()
+    jobs = [at(3), at(1), at(7, priority=2), at(9, priority=2)]
+    reach.looked_everywhere("default", jobs, began_at=100 - LOOK_SECONDS, ended_at=100)
+    return reach
+
+
+def test_at_first_it_looks_everywhere():
+    assert Reach().begins("default", at=5) == {}
+
+
+def test_it_begins_with_the_first_that_was_found_highest_priority_first(reach):
+    begins = reach.begins("default", at=100)
+    assert list(begins.items()) == [(2, at(7).created), (0, at(1).created)]
+
+
+def test_each_look_moves_it_along_and_leaves_other_priorities(reach):
+    reach.found("default", [at(5), at(6)])
+    assert reach.begins("default", at=100) == {2: at(7).created, 0: at(5).created}
+
+
+def test_it_looks_everywhere_for_a_share_of_the_time(reach):
+    assert reach.begins("default", at=100 + PAUSE_SECONDS - 0.01)
+    assert reach.begins("default", at=100 + PAUSE_SECONDS) == {}
+
+
+def test_where_nothing_is_it_looks_everywhere(reach):
+    reach.looked_everywhere("default", [], began_at=101, ended_at=102)
+    assert reach.begins("default", at=102) == {}
+
+
+def test_queues_know_nothing_of_each_other(reach):
+    assert reach.begins("other", at=100) == {}
+
+
+def test_with_many_priorities_one_look_everywhere_is_the_shorter_way(reach):
+    reach.found("default", [at(1, priority) for priority in range(MOST_PRIORITIES + 1)])
+    assert reach.begins("default", at=100) == {}
