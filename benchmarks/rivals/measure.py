@@ -13,7 +13,8 @@ POLL_SECONDS = 0.05
 START_SECONDS = 30  # within which the first job must be done
 LONGEST_SECONDS = 12  # after which a slow worker has shown enough
 FIRST_TRY, MOST_JOBS = 500, 200_000
-PROBE_SECONDS, RUN_SECONDS = 0.5, 4.0
+PROBE_SECONDS, PROBE_LONGEST_SECONDS = 0.5, 3.0
+RUN_SECONDS = 4.0
 PAUSE_SECONDS = 0.05
 IDLE_SECONDS = 1.0
 
@@ -42,7 +43,7 @@ def probe(room: Room, variant: Variant) -> Drained:
     """How fast it is, roughly: ever more jobs, until they take half a second."""
     jobs = FIRST_TRY
     while True:
-        drained = drain(room, variant, jobs)
+        drained = drain(room, variant, jobs, longest=PROBE_LONGEST_SECONDS)
         if drained.seconds > PROBE_SECONDS or jobs == MOST_JOBS:
             return drained
         jobs = min(jobs * 8, MOST_JOBS)
@@ -55,7 +56,7 @@ def enough(rate: float) -> int:
     return jobs // 500 * 500 if jobs >= 1000 else max(50, jobs)
 
 
-def drain(room: Room, variant: Variant, jobs: int) -> Drained:
+def drain(room: Room, variant: Variant, jobs: int, longest: float = LONGEST_SECONDS) -> Drained:
     """Work off a backlog; from when the first job is seen done to when the last is."""
     room.fill(jobs, variant)
     require_waiting(room, jobs)
@@ -68,7 +69,7 @@ def drain(room: Room, variant: Variant, jobs: int) -> Drained:
             now, left = time.monotonic(), count()
             if left < last[1]:
                 if last[1] == jobs:
-                    first, give_up = (now, left), now + LONGEST_SECONDS
+                    first, give_up = (now, left), now + longest
                 last = now, left
             elif left:
                 require_alive(room, processes)

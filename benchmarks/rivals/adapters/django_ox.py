@@ -22,7 +22,7 @@ RIVAL = Rival(
             "best settings",
             BEST,
             environment=KEEP,
-            settings="--interval 0.05, --concurrency 8 and persistent connections (its README and benchmarks page)",
+            settings="--interval 0.05, --concurrency 8 (its README); CONN_MAX_AGE=None",
         ),
         Variant(
             "best settings, 2 processes",
