@@ -19,6 +19,7 @@ from benchmarks.figures import Figure, Section, interleaved, ratio
 from django_dbq import queue
 from django_dbq.engines import engine_for
 from django_dbq.models import Job
+from django_dbq.rules.reach import Reach
 from django_dbq.worker.executor import perform
 
 BATCH = 500
@@ -177,10 +178,10 @@ def drain_anew(jobs: int, *, held: bool = False) -> Drained:
 def drain(alias: str, jobs: int) -> Drained:
     """Put no-op jobs in and work them off, in one thread; what else is in the table stays there."""
     queue.enqueue_many("noop", (None for _ in range(jobs)), using=alias)
-    milliseconds, done = [], 0
+    milliseconds, done, reach = [], 0, Reach()
     started = time.perf_counter()
     while done < jobs:
-        claimed, took = work(alias)
+        claimed, took = work(alias, reach)
         milliseconds.append(took)
         done += claimed
     assert done == jobs, f"{done} jobs were claimed where there were {jobs}"
@@ -190,25 +191,26 @@ def drain(alias: str, jobs: int) -> Drained:
 def keep_pace(alias: str, seconds: float) -> Drained:
     """Enqueue `PACE` jobs a second, and work them off meanwhile, in the same thread."""
     milliseconds: list[float] = []
+    reach = Reach()
     enqueued = done = 0
     started = time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
         due = int(elapsed * PACE) - enqueued
         queue.enqueue_many("noop", (None for _ in range(due)), using=alias)
         enqueued += due
-        claimed, took = work(alias)
+        claimed, took = work(alias, reach)
         milliseconds.append(took)
         done += claimed
         time.sleep(max(0.0, TICK - (time.perf_counter() - started - elapsed)))
     return Drained(done / elapsed, milliseconds)
 
 
-def work(alias: str) -> tuple[int, float]:
-    """One batch; how many jobs it had, and how many milliseconds its claim took."""
+def work(alias: str, reach: Reach) -> tuple[int, float]:
+    """One batch, as a worker does it; how many jobs it had, and the milliseconds of its claim."""
     engine = engine_for(alias)
     now = engine.now()
     started = time.perf_counter()
-    batch: list[Job] = engine.claim(["default"], limit=BATCH, worker_id=1, now=now)
+    batch: list[Job] = engine.claim(["default"], limit=BATCH, worker_id=1, now=now, reach=reach)
     took = (time.perf_counter() - started) * 1e3
     assert not engine.acknowledge([(job, perform(job)) for job in batch], now=now)
     return len(batch), took
