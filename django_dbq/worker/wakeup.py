@@ -10,10 +10,10 @@ import weakref
 from django_dbq import clock
 from django_dbq.engines.doorbells import Doorbell
 
-# When a worker is busy, so that nobody should ring for it: it found jobs so many times in a row, or
-# all its threads have been at work for so long.
-BUSY_TURNS = 4
+# A worker is busy, so that nobody should ring for it, when it has had work in hand for so long, and
+# no time to sleep in between.
 BUSY_SECONDS = 0.02
+SLEEP_SECONDS = 0.003
 
 Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
@@ -33,7 +33,7 @@ class Wakeup:
         self._selector = Selector()
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._has_rung = self._is_asleep = False
-        self._turns_with_work = 0
+        self._busy_since: float | None = None
         weakref.finalize(self, _close, self._selector, self._bell, self._rope)
 
     def ring(self) -> None:
@@ -54,24 +54,34 @@ class Wakeup:
         `found_work`: whether the last claim, right before, brought any.
         """
         ends_at = clock.monotonic() + seconds
-        self._turns_with_work = self._turns_with_work + 1 if found_work else 0
         if found_work:
             doorbell.found_work()
-        if self._turns_with_work >= BUSY_TURNS:
-            doorbell.leave()
+            if self._seconds_until_busy() <= 0:
+                doorbell.leave()
         while True:
             pause = min(doorbell.pause_seconds(), ends_at - clock.monotonic())
-            if self._sleep(pause, doorbell.socket) or doorbell.rang():
-                return
-            if clock.monotonic() >= ends_at:
+            began_at = clock.monotonic()
+            has_rung = self._sleep(pause, doorbell.socket)
+            if clock.monotonic() - began_at >= SLEEP_SECONDS:
+                self._busy_since = None
+            if has_rung or doorbell.rang() or clock.monotonic() >= ends_at:
                 return
 
     def wait_while_busy(self, doorbell: Doorbell, seconds: float) -> None:
-        """Sleep until the bell rings, at most for `seconds`: no job could be taken now."""
+        """Sleep until the bell rings, at most for `seconds`: no job could be started now."""
         ends_at = clock.monotonic() + seconds
-        if not self._sleep(min(seconds, BUSY_SECONDS)) and seconds > BUSY_SECONDS:
+        if self._sleep(min(seconds, self._seconds_until_busy())):
+            return
+        if self._seconds_until_busy() <= 0:
             doorbell.leave()
-            self._sleep(ends_at - clock.monotonic())
+        self._sleep(ends_at - clock.monotonic())
+
+    def _seconds_until_busy(self) -> float:
+        """How long this goes on until the worker counts as busy; it has work in hand."""
+        now = clock.monotonic()
+        if self._busy_since is None:
+            self._busy_since = now
+        return self._busy_since + BUSY_SECONDS - now
 
     def _sleep(self, seconds: float, also: int | None = None) -> bool:
         self._is_asleep = True

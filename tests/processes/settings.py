@@ -19,6 +19,7 @@ JOBS = {
         "leave_quietly",
         "note_slowly",
         "fork_and_return",
+        "enqueue_another",
     )
 }
 JOBS["note_twice"] = {"tasks": ["tests.processes.tasks.note", "tests.processes.tasks.note"]}

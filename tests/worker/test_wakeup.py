@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from django_dbq.worker.wakeup import BUSY_TURNS, Wakeup
+from django_dbq.worker import wakeup as module
+from django_dbq.worker.wakeup import Wakeup
 
 LONG = 30
 
@@ -137,31 +138,47 @@ def test_it_waits_no_longer_than_it_was_told(wakeup):
     assert seconds_of(wakeup.wait_for_jobs, Doorbell(), 0.05, found_work=False) >= 0.04
 
 
-def test_who_finds_work_time_and_again_is_busy(wakeup):
+@pytest.fixture
+def busy_after(monkeypatch):
+    """A worker counts as busy after so many seconds, and as idle when it has slept for so many."""
+
+    def busy_after(seconds, *, idle_after=LONG):
+        monkeypatch.setattr(module, "BUSY_SECONDS", seconds)
+        monkeypatch.setattr(module, "SLEEP_SECONDS", idle_after)
+
+    return busy_after
+
+
+def test_who_finds_work_time_and_again_is_busy(wakeup, busy_after):
     doorbell = Doorbell()
-    for _ in range(BUSY_TURNS - 1):
+    busy_after(LONG)
+    for _ in range(3):
         wakeup.wait_for_jobs(doorbell, 0, found_work=True)
     assert "leave" not in doorbell.told
 
+    busy_after(0)
     wakeup.wait_for_jobs(doorbell, 0, found_work=True)
     assert "leave" in doorbell.told
 
 
-def test_who_finds_work_now_and_then_is_not_busy(wakeup):
-    doorbell = Doorbell()
-    for turn in range(5 * BUSY_TURNS):
-        wakeup.wait_for_jobs(doorbell, 0, found_work=turn % BUSY_TURNS != 0)
+def test_who_finds_work_and_sleeps_in_between_is_not_busy(wakeup, busy_after):
+    doorbell = Doorbell(pause=0.002)
+    busy_after(0.05, idle_after=0.001)
+    for _ in range(50):
+        wakeup.wait_for_jobs(doorbell, 0.002, found_work=True)
 
     assert "leave" not in doorbell.told
     assert "found work" in doorbell.told
 
 
-def test_whose_threads_are_at_work_for_a_while_is_busy(wakeup):
+def test_whose_threads_are_at_work_for_a_while_is_busy(wakeup, busy_after):
     doorbell = Doorbell()
+    busy_after(LONG)
     wakeup.wait_while_busy(doorbell, 0.001)
     wakeup.ring()
     wakeup.wait_while_busy(doorbell, LONG)
     assert doorbell.told == []
 
+    busy_after(0.001)
     wakeup.wait_while_busy(doorbell, 0.05)
     assert doorbell.told == ["leave"]
