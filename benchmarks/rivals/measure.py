@@ -10,7 +10,7 @@ from benchmarks.rivals.rival import Variant
 from benchmarks.rivals.rooms import NotMeasuredError, Room, last_words
 
 POLL_SECONDS = 0.05
-START_SECONDS = 30  # within which the first job must be done
+START_SECONDS = 30.0  # within which the first job must be done
 LONGEST_SECONDS = 12  # after which a slow worker has shown enough
 FIRST_TRY, MOST_JOBS = 500, 200_000
 PROBE_SECONDS, PROBE_LONGEST_SECONDS = 0.5, 3.0
@@ -68,15 +68,17 @@ def drain(room: Room, variant: Variant, jobs: int, longest: float = LONGEST_SECO
             time.sleep(POLL_SECONDS)
             now, left = time.monotonic(), count()
             if left < last[1]:
-                if last[1] == jobs:
-                    first, give_up = (now, left), now + longest
+                if last[1] == jobs:  # one look is no rate: wait for another as long as for this
+                    first, give_up = (now, left), now + START_SECONDS
+                else:
+                    give_up = first[0] + longest
                 last = now, left
             elif left:
                 require_alive(room, processes)
     if last[1] == jobs:
-        raise NotMeasuredError(f"no job done in {START_SECONDS} s: {log_of(room)}")
-    if last == first:  # all at once: faster than we look
-        return Drained(jobs - last[1], 0.0)
+        raise NotMeasuredError(f"no job done in {START_SECONDS:.0f} s: {log_of(room)}")
+    if last == first:  # all at once, faster than we look; or some, and then no more
+        return Drained(jobs - last[1], START_SECONDS if last[1] else 0.0)
     return Drained(first[1] - last[1], last[0] - first[0])
 
 

@@ -37,8 +37,8 @@ class Room:
         self.project = self.directory / "project"
         self.log = self.directory / "worker.log"
         self.starts = self.directory / "starts"
-        self._database = f"bench_rivals_{key}"
-        self._template = f"bench_rivals_{key}_empty"
+        self._database = f"bench_rivals_{os.getpid()}_{key}"
+        self._template = f"{self._database}_empty"
         self._may_flush = False  # the Redis database is empty, and so ours
 
     # What is installed
