@@ -106,8 +106,11 @@ def seeds(alias: str) -> Iterator[None]:
     Job.objects.using(alias).filter(queue_name="seed").delete()
 
 
-def multiply(alias: str, thousands: int, **values: object) -> None:
-    """Put in that many thousand rows with these values. Needs `seeds`."""
+def multiply(alias: str, thousands: int, new_id: str = "", **values: object) -> None:
+    """Put in that many thousand rows with these values. Needs `seeds`.
+
+    `new_id` is an expression for their ids: of `a.priority` and `b.priority`, which count.
+    """
     connection = connections[alias]
     field = Job._meta.get_field
     finished = values["state"] == "COMPLETE"
@@ -131,11 +134,13 @@ def multiply(alias: str, thousands: int, **values: object) -> None:
         for name, value in constants.items()
     }
     table_name = connection.ops.quote_name(table.TABLE)
+    # Not the table itself multiplied: finding the seeds in it takes longer with each part.
     statement = (
         f"INSERT INTO {table_name} (id, {', '.join(prepared)}) "
-        f"SELECT {NEW_ID[connection.vendor]}, {', '.join(['%s'] * len(prepared))} "
-        f"FROM {table_name} a CROSS JOIN {table_name} b "
-        "WHERE a.queue_name = 'seed' AND b.queue_name = 'seed' AND b.priority BETWEEN %s AND %s"
+        "WITH RECURSIVE seed(priority) AS "
+        f"(SELECT 0 UNION ALL SELECT priority + 1 FROM seed WHERE priority < {SEEDS - 1}) "
+        f"SELECT {new_id or NEW_ID[connection.vendor]}, {', '.join(['%s'] * len(prepared))} "
+        "FROM seed a CROSS JOIN seed b WHERE b.priority BETWEEN %s AND %s"
     )
     with connection.cursor() as cursor:
         # In parts: a million rows in one transaction are a lot for a server's default settings.
