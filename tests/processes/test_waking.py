@@ -25,7 +25,7 @@ needs_postgresql = pytest.mark.skipif(
 
 
 @pytest.fixture
-def sleeper(start, enqueue):
+def sleeper(enqueue, start):  # in this order: its rows outlive no worker
     """A worker that has run a job, and has been idle since."""
     enqueue("note")
     worker = start(**SLEEPY)
