@@ -25,32 +25,39 @@ def test_an_adapter_is_pinned_and_has_a_project_and_variants_of_different_names(
     assert len({variant.name for variant in rival.variants}) == len(rival.variants)
 
 
-def found(**rates):
-    """Ours and the limit, both with all variants, of which these have been measured."""
+def found(*, ours=(), limit=()):
+    """Ours and the limit, whose first variants were measured at these rates."""
+    rates = {"ours": [*ours, 0, 0, 0], "limit": [*limit, 0, 0]}
     measured = {"ours": OURS, "limit": LIMIT}
     return measured, {
-        (key, variant.name): Measured(rates=rates.get(key, []), reason="the | disk was full")
+        (key, variant.name): Measured(rates=[rate] if rate else [], reason="the | disk was full")
         for key, rival in measured.items()
-        for variant in rival.variants
+        for variant, rate in zip(rival.variants, rates[key])
     }
 
 
 def test_what_could_not_be_measured_stands_in_the_table_with_its_reason():
-    text = report.as_text({}, *found(ours=[1000.0]))
-    assert text.count("not measured") == len(LIMIT.variants)
+    text = report.as_text({}, *found(ours=[1000]))
+
+    assert text.count("not measured") == len(LIMIT.variants) + len(OURS.variants) - 1
     assert "the / disk was full" in text
 
 
 def test_the_fastest_stands_first_and_is_compared_with_ours_of_as_many_processes():
-    rivals, measured = found(ours=[1000.0, 3000.0, 2000.0], limit=[8000.0])
-    rows = list(report.rows(rivals, measured))
+    rows = list(report.rows(*found(ours=[1, 1000, 3000], limit=[2000, 12000])))
+
     assert [row[0] for row in rows] == ["pgbench"] * 2 + ["django-db-queue 4"] * 3
-    assert {row[7] for row in rows} == {"0.2 times", "1.0 times"}
+    assert [row[7] for row in rows] == [
+        *("0.5 times", "0.2 times"),
+        *("1,000 times", "1.0 times", "1.0 times"),
+    ]
 
 
 def test_the_plot_has_a_bar_for_each_number_of_processes():
-    rivals, measured = found(ours=[2000.0])
-    assert report.as_svg(rivals, measured).count("<rect") == 1 + 2  # the paper, and ours
+    paper, ours, limit = 1, 2, 1
+    picture = report.as_svg(*found(ours=[1, 1000, 3000], limit=[2000]))
+
+    assert picture.count("<rect") == paper + ours + limit
 
 
 @pytest.mark.parametrize(
