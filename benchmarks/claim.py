@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
@@ -20,7 +19,6 @@ DUE = 1_000
 THOUSANDS = 1_000  # of future rows, and as many of finished ones
 QUICK_THOUSANDS = 20
 THOUSANDS_AT_ONCE = 100
-SEEDS = 1_000
 ALIASES = ("default", "crowded")
 CLAIMS_OF_ONE = 60
 CLAIMS_OF_HUNDRED = 6
@@ -91,25 +89,14 @@ def crowd(alias: str, thousands: int) -> None:
     """Put in rows that no claim wants, of a higher priority than those that it does want."""
     now = engine_for(alias).now()
     week = timedelta(days=7)
-    with seeds(alias):
-        multiply(alias, thousands, state="NEW", run_after=now + week, created=now)
-        multiply(alias, thousands, state="COMPLETE", created=now - week)
-
-
-@contextmanager
-def seeds(alias: str) -> Iterator[None]:
-    """A thousand rows, to be multiplied by themselves, which is fast on every database."""
-    Job.objects.using(alias).bulk_create(
-        Job(name="noop", queue_name="seed", priority=number) for number in range(SEEDS)
-    )
-    yield
-    Job.objects.using(alias).filter(queue_name="seed").delete()
+    multiply(alias, thousands, state="NEW", run_after=now + week, created=now)
+    multiply(alias, thousands, state="COMPLETE", created=now - week)
 
 
 def multiply(alias: str, thousands: int, new_id: str = "", **values: object) -> None:
-    """Put in that many thousand rows with these values. Needs `seeds`.
+    """Put in that many thousand rows with these values.
 
-    `new_id` is an expression for their ids: of `a.priority` and `b.priority`, which count.
+    `new_id` is an expression for their ids; `a.number` and `b.number` in it count to a thousand.
     """
     connection = connections[alias]
     field = Job._meta.get_field
@@ -134,16 +121,15 @@ def multiply(alias: str, thousands: int, new_id: str = "", **values: object) -> 
         for name, value in constants.items()
     }
     table_name = connection.ops.quote_name(table.TABLE)
-    # Not the table itself multiplied: finding the seeds in it takes longer with each part.
     statement = (
         f"INSERT INTO {table_name} (id, {', '.join(prepared)}) "
-        "WITH RECURSIVE seed(priority) AS "
-        f"(SELECT 0 UNION ALL SELECT priority + 1 FROM seed WHERE priority < {SEEDS - 1}) "
+        "WITH RECURSIVE thousand(number) AS "
+        "(SELECT 0 UNION ALL SELECT number + 1 FROM thousand WHERE number < 999) "
         f"SELECT {new_id or NEW_ID[connection.vendor]}, {', '.join(['%s'] * len(prepared))} "
-        "FROM seed a CROSS JOIN seed b WHERE b.priority BETWEEN %s AND %s"
+        "FROM thousand a CROSS JOIN thousand b WHERE b.number BETWEEN %s AND %s"
     )
     with connection.cursor() as cursor:
         # In parts: a million rows in one transaction are a lot for a server's default settings.
         for first in range(0, thousands, THOUSANDS_AT_ONCE):
             last = min(first + THOUSANDS_AT_ONCE, thousands) - 1
-            cursor.execute(statement, [*prepared.values(), first % SEEDS, last % SEEDS])
+            cursor.execute(statement, [*prepared.values(), first % 1000, last % 1000])

@@ -14,7 +14,7 @@ from statistics import median
 from django.db import connections
 
 from benchmarks import table
-from benchmarks.claim import multiply, seeds
+from benchmarks.claim import multiply
 from benchmarks.figures import Figure, Section, interleaved, ratio
 from django_dbq import queue
 from django_dbq.engines import engine_for
@@ -116,11 +116,10 @@ def beside_a_crowd(runs: int, *, quick: bool) -> Section:
 def gather(alias: str, crowd: Crowd) -> None:
     now = engine_for(alias).now()
     week = timedelta(days=7)
-    with seeds(alias):
-        multiply(alias, crowd.finished, state="COMPLETE", created=now - week)
-        multiply(alias, crowd.future, state="NEW", created=now - week, run_after=now + week)
-        for where in ({"queue_name": "other"}, {"priority": -1}):
-            multiply(alias, crowd.waiting // 2, state="NEW", created=now - week, **where)
+    multiply(alias, crowd.finished, state="COMPLETE", created=now - week)
+    multiply(alias, crowd.future, state="NEW", created=now - week, run_after=now + week)
+    for where in ({"queue_name": "other"}, {"priority": -1}):
+        multiply(alias, crowd.waiting // 2, state="NEW", created=now - week, **where)
 
 
 # An old snapshot
