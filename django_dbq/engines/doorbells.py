@@ -47,6 +47,24 @@ class Doorbells(Holders):
         times = [self._as_moment(each) for each in answers[len(queues) :] if each is not None]
         return min(times, default=None)
 
+    def count_ready(self, queues: Sequence[str], *, at_most: int, now: datetime) -> int:
+        """How many jobs of these queues can be claimed; counts no further than `at_most`."""
+        ready = (
+            f"(SELECT 1 AS one FROM {self.table} {self.ready_rows} WHERE {self.ready_in_queue} "
+            f"AND (run_after IS NULL OR run_after <= %s) "
+            f"ORDER BY {self.claim_order} LIMIT {int(at_most)})"
+        )
+        count = 0
+        with self.connection.cursor() as cursor:
+            for queue in queues:
+                cursor.execute(
+                    f"SELECT COUNT(*) FROM {ready} AS ready", [queue, self._as_parameter(now)]
+                )
+                count += cursor.fetchone()[0]
+                if count >= at_most:
+                    return at_most
+        return count
+
     def _look(self, queues: Sequence[str], now: datetime) -> tuple[str, list[Any]]:
         # Ordered as a claim is, and so from the same index: EXISTS would leave it to statistics,
         # by which a table of finished jobs may seem full of ready ones.

@@ -142,6 +142,11 @@ class Holders(Sessions):
         heard = self._workers.heard_since(heard_since)
         return heard.order_by("pk").values_list("pk", flat=True).first()
 
+    def queues_of_workers(self, *, heard_since: datetime) -> list[list[str]]:
+        """For each worker that has sent a heartbeat since then, the queues that it serves."""
+        heard = self._workers.heard_since(heard_since)
+        return list(heard.values_list("queues", flat=True))
+
     def vanished_workers(self) -> list[int]:
         """Workers that are not registered any more and hold jobs all the same.
 

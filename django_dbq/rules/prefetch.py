@@ -23,16 +23,29 @@ class Pace:
             self.mean_seconds += RECENT * (seconds - self.mean_seconds)
 
 
-def appetite(*, threads: int, in_flight: int, mean_seconds: float | None) -> int:
+def appetite(
+    *, threads: int, in_flight: int, mean_seconds: float | None, stuck_threads: int = 0
+) -> int:
     """How many jobs to claim now, with `in_flight` of them already taken and not yet finished.
 
     Never fewer in flight than threads, so that none idles; beyond that only what the threads are
-    likely to start within `BUFFER_SECONDS`, and only when half of that has been worked off.
+    likely to start within `BUFFER_SECONDS`, and only when half of that has been worked off. Not
+    counted on are `stuck_threads`, whose jobs have taken longer than that already.
     """
     target = threads
     if mean_seconds is not None:
-        startable = threads * BUFFER_SECONDS / max(mean_seconds, 1e-6)
+        moving = threads - stuck_threads
+        startable = stuck_threads + moving * BUFFER_SECONDS / max(mean_seconds, 1e-6)
         target = int(min(max(threads, startable), max(threads, MOST_IN_FLIGHT)))
     if in_flight >= threads and in_flight > target // 2:
         return 0
-    return target - in_flight
+    return max(0, target - in_flight)
+
+
+def fair_share(wanted: int, *, idle_threads: int, waiting: int, workers: int) -> int:
+    """How many of the `wanted` jobs to take when others serve the same queues.
+
+    An equal part of those that wait, rounded up; but a job for each idle thread in any case.
+    """
+    share = -(-waiting // max(workers, 1))
+    return min(wanted, max(share, idle_threads))

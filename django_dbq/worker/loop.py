@@ -20,9 +20,9 @@ from django_dbq.models.arrivals import arrived
 from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.declarations import is_known
 from django_dbq.rules.outcomes import Declined, Outcome
-from django_dbq.rules.prefetch import appetite
 from django_dbq.rules.reach import Reach
 from django_dbq.worker.acknowledger import Acknowledger
+from django_dbq.worker.appetite import Appetite
 from django_dbq.worker.executor import perform
 from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.logs import DONE
@@ -34,7 +34,7 @@ from django_dbq.worker.watch import Watch
 
 logger = logging.getLogger("django_dbq.worker")
 
-OVERDUE_SECONDS = 1.0  # a claimed job that no thread has started by then goes back
+OVERDUE_SECONDS = 0.5  # a claimed job that no thread has started by then goes back
 LONGEST_REST_SECONDS = 1.0  # of an idle worker, which is woken when jobs come
 LOOK_INTERVAL_SECONDS = 0.25  # how often a busy worker looks for overdue jobs
 CANCEL_INTERVAL_SECONDS = 1.0  # how often it asks which of its jobs were called off
@@ -64,6 +64,7 @@ class Worker:
         self.pool = ThreadPool(
             threads=options.threads, perform=perform, finished=self._finished, ledger=ledger
         )
+        self.appetite = Appetite(options, engine, self.pool, lease=lease.length)
         self.watch = Watch(lambda: self.pool.runs)
         # Names and tasks left to other workers. Threads add to it: what is lost in between, when it
         # is looked through, will be declined once more.
@@ -150,6 +151,7 @@ class Worker:
             return False
         if self.clock.is_old:
             self._reconcile()
+        limit = self.appetite.share_of(limit, len(self.in_flight), now=self.clock.now())
         self._unknown = {each for each in tuple(self._unknown) if not is_known(*each)}
         jobs = self.engine.claim(
             self.options.queues,
@@ -170,11 +172,7 @@ class Worker:
         if self.options.rate_limit_seconds:
             too_soon = clock.monotonic() < self._next_job_at
             return 0 if too_soon or self.in_flight else int(min(1, self._jobs_left()))
-        wanted = appetite(
-            threads=self.options.threads,
-            in_flight=len(self.in_flight),
-            mean_seconds=self.pool.pace.mean_seconds,
-        )
+        wanted = self.appetite.wanted(len(self.in_flight))
         return int(min(wanted, self._jobs_left()))
 
     def _jobs_left(self) -> float:

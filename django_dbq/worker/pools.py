@@ -85,6 +85,11 @@ class ThreadPool:
         """The jobs whose tasks run now."""
         return [run.job for run in self.runs]
 
+    def stuck_threads(self, after_seconds: float) -> int:
+        """How many threads have been running the same job for longer than that."""
+        started_before = clock.monotonic() - after_seconds
+        return sum(run.started_at < started_before for run in self.runs)
+
     def take_back(self) -> list[Job]:
         """The jobs that no thread has started, which now none will."""
         taken: list[Job] = []

@@ -31,6 +31,7 @@ class Lease:
     """
 
     def __init__(self, length: timedelta) -> None:
+        self.length = length
         self._good_for_seconds = length.total_seconds() * 2 / 3
         # Memory shared over a fork: the supervisor writes, the worker reads. CLOCK_MONOTONIC is
         # the same for all processes of a host.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_dbq.rules.prefetch import BUFFER_SECONDS, MOST_IN_FLIGHT, Pace, appetite
+from django_dbq.rules.prefetch import BUFFER_SECONDS, MOST_IN_FLIGHT, Pace, appetite, fair_share
 
 THREADS = st.integers(min_value=1, max_value=1_000)
 IN_FLIGHT = st.integers(min_value=0, max_value=2_000)
@@ -68,6 +68,43 @@ def test_a_worker_asks_again_only_when_half_of_its_jobs_are_done():
 def test_jobs_that_take_long_are_taken_one_by_one():
     assert appetite(threads=1, in_flight=0, mean_seconds=10.0) == 1
     assert appetite(threads=1, in_flight=1, mean_seconds=10.0) == 0
+
+
+def test_nothing_is_taken_for_threads_that_are_stuck_in_a_job():
+    quick = BUFFER_SECONDS / 100
+    on_three = {"threads": 3, "mean_seconds": quick}
+
+    assert appetite(**on_three, in_flight=3, stuck_threads=3) == 0
+    assert appetite(**on_three, in_flight=3, stuck_threads=2) == 2 + 100 - 3
+    assert appetite(**on_three, in_flight=2, stuck_threads=2) == 2 + 100 - 2
+
+
+@given(threads=THREADS, in_flight=IN_FLIGHT, mean=st.none() | SECONDS, data=st.data())
+def test_stuck_threads_make_nobody_hungrier(threads, in_flight, mean, data):
+    stuck = data.draw(st.integers(min_value=0, max_value=threads))
+    alike = {"threads": threads, "in_flight": in_flight, "mean_seconds": mean}
+
+    assert 0 <= appetite(**alike, stuck_threads=stuck) <= max(appetite(**alike), 0)
+
+
+COUNTS = st.integers(min_value=0, max_value=10_000)
+
+
+@given(wanted=COUNTS, idle=COUNTS, waiting=COUNTS, workers=st.integers(min_value=1, max_value=99))
+def test_a_fair_share_leaves_the_same_to_every_other(wanted, idle, waiting, workers):
+    share = fair_share(wanted, idle_threads=idle, waiting=waiting, workers=workers)
+
+    assert share <= wanted
+    assert share >= min(wanted, idle)
+    if share > idle:
+        assert (share - 1) * workers < waiting
+    if share < wanted:
+        assert share * workers >= waiting
+
+
+def test_a_worker_alone_takes_all_that_it_wants():
+    assert fair_share(50, idle_threads=1, waiting=80, workers=1) == 50
+    assert fair_share(50, idle_threads=1, waiting=3, workers=1) == 3
 
 
 def test_a_worker_that_has_run_nothing_knows_no_pace():
