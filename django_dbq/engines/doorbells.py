@@ -16,6 +16,7 @@ from django.utils import timezone as django_timezone
 from django_dbq import clock
 from django_dbq.engines.holders import Holders
 
+SHARE_OF_LOOKING = 0.1  # of the time, at most
 LONG_PAST = datetime.min.replace(tzinfo=timezone.utc) + timedelta(days=2)
 
 
@@ -116,6 +117,8 @@ class Doorbell:
         self.engine, self.queues, self.worker_id, self.now = engine, queues, worker_id, now
         self._came_at = clock.monotonic()
         self._due_at: datetime | None = None
+        self._looked_at = clock.monotonic()
+        self._look_seconds = [0.0, 0.0]  # what the last two looks took
 
     @property
     def socket(self) -> int | None:
@@ -128,9 +131,8 @@ class Doorbell:
 
     def pause_seconds(self) -> float:
         """For how long to sleep before asking whether it `rang`."""
-        return self._until_due(
-            min(max(self._quiet_seconds * self.share, self.shortest_seconds), self.longest_seconds)
-        )
+        pause = max(self._quiet_seconds * self.share, self.shortest_seconds)
+        return max(self._until_due(min(pause, self.longest_seconds)), self._rest_seconds)
 
     def rang(self) -> bool:
         """Whether there may be a job to claim."""
@@ -145,13 +147,25 @@ class Doorbell:
 
     def look(self) -> bool:
         """Whether a job can be claimed now. If not, it knows from when on one can."""
+        began_at = clock.monotonic()
         with self.engine.response_timeout():
             now = self.now()
             due_at = self.engine.next_due(self.queues, now=now)
+        self._looked_at = clock.monotonic()
+        self._look_seconds = [self._look_seconds[1], self._looked_at - began_at]
         is_due = due_at is not None and due_at <= now
         # One that is due and stays, because we do not know it or a rival has it, is no appointment.
         self._due_at = None if is_due else due_at
         return is_due
+
+    @property
+    def _rest_seconds(self) -> float:
+        """For how long not to look again: looks are dear while old snapshots keep what is done.
+
+        Dear is what took long twice; once, it may have been the machine.
+        """
+        rest_seconds = min(self._look_seconds) / SHARE_OF_LOOKING
+        return max(0.0, self._looked_at + rest_seconds - clock.monotonic())
 
     def _until_due(self, pause: float) -> float:
         if self._due_at is None:

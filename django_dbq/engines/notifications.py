@@ -129,7 +129,7 @@ class NotificationDoorbell(Doorbell):
             return super().pause_seconds()
         if not self._is_parked:
             quiet_seconds = self._quiet_seconds
-            if quiet_seconds < PARK_AFTER_SECONDS:
+            if max(quiet_seconds, self._rest_seconds) < PARK_AFTER_SECONDS:
                 return self._until_due(max(quiet_seconds, FIRST_PAUSE_SECONDS))
             self._park()
             return 0.0  # a job that came before others could see us here has rung no bell
@@ -137,7 +137,8 @@ class NotificationDoorbell(Doorbell):
             return 0.0
         now = clock.monotonic()
         owed = min(self._looks_owed, default=now + FALLBACK_SECONDS)
-        return max(0.0, self._until_due(min(owed - now, FALLBACK_SECONDS)))
+        pause = self._until_due(min(owed - now, FALLBACK_SECONDS))
+        return max(pause, self._rest_seconds)
 
     def rang(self) -> bool:
         if self._can_listen and self._is_parked and self._collect():

@@ -132,6 +132,22 @@ def test_no_pause_goes_beyond_the_time_of_the_next_job(doorbell, time, job_row):
     assert doorbell.rang()
 
 
+def test_where_looks_are_dear_they_are_few(doorbell, time, monkeypatch):
+    """As long as an old snapshot is open, a look walks over what is done."""
+
+    def next_due(*args, **options):
+        time.seconds += 0.6
+
+    monkeypatch.setattr(type(doorbell.engine), "next_due", next_due)
+    doorbell.look()
+    assert doorbell.pause_seconds() < 0.1  # once, that may have been the machine
+
+    doorbell.look()
+    assert doorbell.pause_seconds() == pytest.approx(6)
+    time.seconds += 5
+    assert doorbell.pause_seconds() == pytest.approx(1)
+
+
 def test_a_due_job_that_nobody_takes_makes_no_busy_loop(doorbell, time, job_row):
     """We do not know it, say, or a rival has locked it."""
     job_row()
