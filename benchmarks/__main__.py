@@ -15,7 +15,18 @@ from benchmarks import machine
 from benchmarks.figures import Section, as_markdown, section_as_markdown
 from tests import databases, provision
 
-NAMES = ("drain", "latency", "enqueue", "verbs", "writes", "footprint", "twice", "claim", "flat")
+NAMES = (
+    "drain",
+    "latency",
+    "enqueue",
+    "verbs",
+    "writes",
+    "footprint",
+    "twice",
+    "claim",
+    "flat",
+    "retention",
+)
 TAKES_LONG = ("flat",)
 RUNS = 5
 RESULTS = Path(__file__).resolve().parent / "results"

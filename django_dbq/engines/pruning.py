@@ -20,9 +20,8 @@ CLOCKS_DIFFER_AT_MOST = timedelta(days=1)
 class Pruning(Statements):
     """The verb that deletes jobs by their age."""
 
-    # A page is no longer than what nobody notices who waits for it; and every page takes processor
-    # and disk from the claims beside it.
-    prune_pace = Pace(page_seconds=0.05, share=0.2)
+    # Nobody waits for a page; but it takes processor and disk from the claims beside it.
+    prune_pace = Pace(page_seconds=0.1, share=0.2)
 
     def sweep(self, retention: Retention, *, now: datetime) -> Sweep:
         """A sweep over the jobs that are over by now.

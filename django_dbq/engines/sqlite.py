@@ -12,6 +12,7 @@ from django_dbq import clock
 from django_dbq.engines import proc
 from django_dbq.engines.doorbells import Doorbell
 from django_dbq.engines.returning import ReturningEngine
+from django_dbq.rules.retention import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ class SQLiteEngine(ReturningEngine):
         "UPDATE {table} SET {changes} WHERE id IN (SELECT best_id FROM ({best})) "
         "RETURNING {columns}"
     )
+
+    # All who write wait for a page; much of the time that it takes is its own wait for them.
+    prune_pace = Pace(page_seconds=0.02, share=0.4)
 
     @property
     def is_supported(self) -> bool:

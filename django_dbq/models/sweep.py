@@ -39,15 +39,14 @@ class Sweep:
     def delete_next(self, size: int) -> int:
         """Look at the next `size` jobs; returns how many of them were over and are gone."""
         after, until = self._ranges[0]
-        page = self._jobs.filter(pk__gt=after)
-        if until is not None:
-            page = page.filter(pk__lt=until)
+        rest = self._jobs.filter(pk__gt=after)
+        page = rest if until is None else rest.filter(pk__lt=until)
         last = page.order_by("pk").values_list("pk", flat=True)[size - 1 : size].first()
         if last is None:
             del self._ranges[0]
         else:
             self._ranges[0] = (last, until)
-            page = page.filter(pk__lte=last)
+            page = rest.filter(pk__lte=last)  # of two bounds SQLite might walk to the farther one
         ids = list(page.filter(self._over).values_list("pk", flat=True))
         return self._delete(ids) if ids else 0
 

@@ -10,8 +10,9 @@ from django_dbq.rules.states import FINAL, State
 from django_dbq.settings import Retention
 
 LONG_BEFORE_ANY_JOB = datetime(1970, 1, 1, tzinfo=timezone.utc)
-FIRST_PAGE = 100  # rows
-SMALLEST_PAGE, LARGEST_PAGE = 10, 5_000
+FIRST_PAGE = 200  # rows
+# Some time of a page is the wait for the disk or for others, which a smaller page would not save.
+SMALLEST_PAGE, LARGEST_PAGE = 100, 5_000
 SHORTEST_REST_SECONDS = 60.0  # between two sweeps
 SHARE_OF_LOOKING = 0.02  # of the time may go into looking at jobs that stay
 

@@ -76,7 +76,13 @@ def test_what_is_kept_for_ever_has_no_limit():
 
 @pytest.mark.parametrize(
     ("size", "seconds", "expected"),
-    [(100, 0.05, 100), (100, 0.025, 200), (100, 0.0, 200), (100, 0.1, 50), (100, 60.0, 25)],
+    [
+        (1_000, 0.05, 1_000),
+        (1_000, 0.04, 1_250),
+        (1_000, 0.0, 2_000),
+        (1_000, 0.1, 500),
+        (1_000, 60.0, 250),
+    ],
 )
 def test_the_next_page_is_as_long_as_a_page_should_be_judging_by_the_last(size, seconds, expected):
     assert PACE.next_size(size, seconds) == expected
