@@ -16,7 +16,8 @@ from django.utils import timezone as django_timezone
 from django_dbq import clock
 from django_dbq.engines.holders import Holders
 
-SHARE_OF_LOOKING = 0.1  # of the time, at most
+SHARE_OF_DEAR_LOOKS = 0.1  # of the time, at most
+DEAR_SECONDS = 0.05
 LONG_PAST = datetime.min.replace(tzinfo=timezone.utc) + timedelta(days=2)
 
 
@@ -164,7 +165,9 @@ class Doorbell:
 
         Dear is what took long twice; once, it may have been the machine.
         """
-        rest_seconds = min(self._look_seconds) / SHARE_OF_LOOKING
+        look_seconds = min(self._look_seconds)
+        dearness = min(look_seconds / DEAR_SECONDS, 1.0)
+        rest_seconds = look_seconds * dearness / SHARE_OF_DEAR_LOOKS
         return max(0.0, self._looked_at + rest_seconds - clock.monotonic())
 
     def _until_due(self, pause: float) -> float:
