@@ -138,8 +138,9 @@ def save(about: dict[str, str], rivals: dict[str, Rival], found: Found) -> Path:
 # The plot: two bars for each queue, its best with one process and its best with two
 
 ROW, BAR, LEFT, WIDTH, RIGHT = 44, 14, 190, 520, 90
-COLOURS = {1: "#4c78a8", 2: "#9ecae9"}
+RIVALS = {1: "#4c78a8", 2: "#9ecae9"}
 OURS = {1: "#d9622b", 2: "#f3b08f"}
+LIMITS = {1: "#8a8a8a", 2: "#c8c8c8"}
 
 
 def as_svg(rivals: dict[str, Rival], found: Found) -> str:
@@ -152,8 +153,8 @@ def as_svg(rivals: dict[str, Rival], found: Found) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="13" fill="#222">',
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        '<text x="10" y="22">Jobs per second that do nothing; '
-        "each queue's best with one process (dark) and with two (light)</text>",
+        '<text x="10" y="22">No-op jobs per second: the best of each with one process (dark) and '
+        "with two (light). Grey is no queue.</text>",
     ]
     for number, key in enumerate(shown):
         parts += _bars(key, rivals[key], found, top=40 + ROW * number, most=most)
@@ -162,7 +163,8 @@ def as_svg(rivals: dict[str, Rival], found: Found) -> str:
 
 def _bars(key: str, rival: Rival, found: Found, *, top: int, most: float) -> Iterator[str]:
     yield f'<text x="{LEFT - 8}" y="{top + BAR + 5}" text-anchor="end">{rival.name}</text>'
-    for number, colour in (OURS if rival.is_ours else COLOURS).items():
+    colours = OURS if rival.is_ours else LIMITS if rival.is_limit else RIVALS
+    for number, colour in colours.items():
         variants = [each for each in rival.variants if each.processes == number]
         rate = best_rate(key, variants, found)
         if rate:
