@@ -120,6 +120,8 @@ class Worker:
 
     def _rest(self, *, found_work: bool) -> None:
         """Sleep until there may be something to do."""
+        if found_work:
+            self.doorbell.found_work()
         has_a_free_thread = len(self.in_flight) < self.options.threads
         if has_a_free_thread and self._appetite() > 0 and self.lease.holds:
             self.wakeup.wait_for_jobs(self.doorbell, self._rest_seconds(), found_work=found_work)

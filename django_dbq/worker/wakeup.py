@@ -54,10 +54,8 @@ class Wakeup:
         `found_work`: whether the last claim, right before, brought any.
         """
         ends_at = clock.monotonic() + seconds
-        if found_work:
-            doorbell.found_work()
-            if self._seconds_until_busy() <= 0:
-                doorbell.leave()
+        if found_work and self._seconds_until_busy() <= 0:
+            doorbell.leave()
         while True:
             pause = min(doorbell.pause_seconds(), ends_at - clock.monotonic())
             began_at = clock.monotonic()
