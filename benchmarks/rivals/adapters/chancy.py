@@ -11,7 +11,7 @@ from benchmarks.rivals.stores import PostgreSQL
 
 WORKER = ("chancy", "--app=tasks.chancy", "worker", "start")
 BEST_WORKER = ("python", "worker.py")
-BEST = {"BEST": "1", "CONCURRENCY": "1000"}
+BEST = {"BEST": "1", "CONCURRENCY": "3000"}
 
 RIVAL = Rival(
     name="chancy",
@@ -25,7 +25,7 @@ RIVAL = Rival(
             "best settings",
             BEST_WORKER,
             environment=BEST,
-            settings="asyncio executor, eager polling, concurrency 1,000, no log line per job, "
+            settings="asyncio executor, eager polling, concurrency 3,000, no log line per job, "
             "uvloop: docs of Queue and AsyncExecutor",
         ),
         Variant(

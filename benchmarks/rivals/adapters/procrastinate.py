@@ -10,7 +10,8 @@ from benchmarks.rivals.rival import Rival, Variant
 from benchmarks.rivals.stores import PostgreSQL
 
 WORKER = ("procrastinate", "--app=tasks.app", "worker")
-BEST = (*WORKER, "--concurrency=10", "--delete-jobs=successful")
+QUIET = ("procrastinate", "--app=tasks.app", "--log-level=warning", "worker")
+BEST = (*QUIET, "--concurrency=10", "--delete-jobs=successful")
 
 RIVAL = Rival(
     name="procrastinate",
@@ -23,7 +24,8 @@ RIVAL = Rival(
         Variant(
             "best settings",
             BEST,
-            settings="--concurrency 10, --delete-jobs successful: howto/basics/worker",
+            settings="--concurrency 10, --delete-jobs successful, no log line per job: "
+            "howto/basics/worker",
         ),
         Variant(
             "best settings, 2 processes",

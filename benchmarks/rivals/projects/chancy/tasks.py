@@ -13,7 +13,6 @@ if os.environ.get("BEST"):
         executor=Chancy.Executor.Async,
         concurrency=int(os.environ["CONCURRENCY"]),
         eager_polling=True,
-        polling_interval=int(os.environ.get("POLL", "5")),
     )
 
     @job(queue="default")

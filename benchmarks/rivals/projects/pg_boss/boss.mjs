@@ -5,9 +5,10 @@ const best = Boolean(process.env.BEST);
 export const queue = { notify: best };
 export const work = best
   ? {
-      batchSize: Number(process.env.BATCH),
+      batchSize: 10_000,
       burstWhenBatchFull: true,
-      localConcurrency: Number(process.env.CONCURRENCY),
+      localConcurrency: 4,
+      perJobResults: true,
     }
   : {};
 
