@@ -13,6 +13,7 @@ from django_dbq.engines.rows import ClaimedRows, fetched
 from django_dbq.engines.sessions import CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS
 from django_dbq.engines.statements import is_held_by, leaving_out
 from django_dbq.models import Job
+from django_dbq.rules.retention import Pace
 from django_dbq.rules.states import State
 
 TRANSIENT_ERRORS = {
@@ -52,6 +53,9 @@ class MySQLEngine(Engine):
         "read_timeout": RESPONSE_TIMEOUT_SECONDS,
         "write_timeout": RESPONSE_TIMEOUT_SECONDS,
     }
+
+    # What is committed beside a page waits for all that the page has written to the log.
+    prune_pace = Pace(page_seconds=0.03, share=0.2)
 
     @property
     def is_supported(self) -> bool:
