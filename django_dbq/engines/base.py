@@ -357,6 +357,30 @@ class Engine(Doorbells, Pruning):
                 [story for story in stories if (story.job_id, story.started_at) not in told]
             )
 
+    # Both at once
+
+    def exchange(
+        self,
+        finished: Sequence[tuple[Job, Outcome]],
+        queues: Sequence[str],
+        *,
+        limit: int,
+        worker_id: int | None,
+        now: datetime,
+        but: Collection[tuple[str, str]] = (),
+        reach: Reach | None = None,
+    ) -> tuple[set[UUID], list[Job]]:
+        """`acknowledge`, then `claim`, in one transaction: one commit, one wait for the disk."""
+
+        def both() -> tuple[set[UUID], list[Job]]:
+            with transaction.atomic(using=self.using):
+                lost = self.acknowledge(finished, now=now)
+                return lost, self.claim(
+                    queues, limit=limit, worker_id=worker_id, now=now, but=but, reach=reach
+                )
+
+        return self._persistently(both)
+
     # Numbers
 
     def depths(self, *, exclude_future_jobs: bool = False) -> dict[str, int]:

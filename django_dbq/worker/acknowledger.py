@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from uuid import UUID
 
 from django.db import DatabaseError, Error, InterfaceError, OperationalError
 
@@ -44,9 +45,7 @@ class Acknowledger:
         Raises what the database raises when it cannot be reached. The outcomes are kept and sent
         again by the next flush, which is safe even if they did arrive.
         """
-        while self._gathered and len(self._unwritten) < LARGEST_BATCH:
-            self._unwritten.append(self._gathered.popleft())
-        batch = self._unwritten
+        batch = self.gather()
         if not batch:
             return []
         try:
@@ -59,6 +58,20 @@ class Acknowledger:
             # others along, nor the worker.
             for job, outcome in batch:
                 self._write_alone(job, outcome)
+        return self._written(batch)
+
+    def gather(self) -> list[tuple[Job, Outcome]]:
+        """What the next flush would write."""
+        while self._gathered and len(self._unwritten) < LARGEST_BATCH:
+            self._unwritten.append(self._gathered.popleft())
+        return self._unwritten
+
+    def settle(self, batch: list[tuple[Job, Outcome]], lost: set[UUID]) -> list[Job]:
+        """All that `gather` has returned was written by the caller, but for what was `lost`."""
+        self._tell_of_lost(batch, lost)
+        return self._written(batch)
+
+    def _written(self, batch: list[tuple[Job, Outcome]]) -> list[Job]:
         self.finished_jobs += sum(outcome.state in FINAL for _, outcome in batch)
         self._unwritten = []
         return [job for job, _ in batch]
@@ -96,8 +109,11 @@ class Acknowledger:
             if not outcome.is_written and not isinstance(outcome, HandedBack)
         ]
         lost = self._engine.acknowledge(due, now=now, worker=self._worker) if due else set()
+        self._tell_of_lost(due, lost)
+
+    def _tell_of_lost(self, batch: list[tuple[Job, Outcome]], lost: set[UUID]) -> None:
         self.lost_jobs += len(lost)
-        for job, outcome in due if lost else []:
+        for job, outcome in batch if lost else []:
             if job.pk in lost:
                 logger.warning(
                     'Job lost: name="%s" id=%s: it was deleted or given to another worker while it '

@@ -19,7 +19,7 @@ from django_dbq.models import Job
 from django_dbq.models.arrivals import arrived
 from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.declarations import is_known
-from django_dbq.rules.outcomes import Declined, Outcome
+from django_dbq.rules.outcomes import SUCCESS, Declined, Outcome
 from django_dbq.rules.reach import Reach
 from django_dbq.worker.acknowledger import Acknowledger
 from django_dbq.worker.appetite import Appetite
@@ -73,7 +73,7 @@ class Worker:
         self._stop_asked_at: float | None = None
         self._has_no_grace = False
         self._asked_for_cancels_at = float("-inf")
-        self._queue_is_empty = False
+        self._queue_is_empty = self._has_backlog = False
         self._next_job_at = float("-inf")
         self._outages = 0
 
@@ -110,8 +110,7 @@ class Worker:
 
     def _turn(self) -> None:
         with self.engine.response_timeout():
-            self._flush()
-            found = self._take()
+            found = self._exchange()
             self._hand_back_overdue()
             self._ask_for_cancels()
         self.watch.look()
@@ -146,35 +145,68 @@ class Worker:
 
     # Taking jobs
 
+    def _exchange(self) -> bool:
+        """Write down what is done and take other jobs; whether there were any.
+
+        With one commit, if there are certain to be some; an idle worker has no commit to save.
+        """
+        done = self.acknowledger.gather()
+        limit = self._limit(done=len(done))
+        if limit and self._has_backlog and _are_plain_successes(done):
+            try:
+                lost, jobs = self.engine.exchange(done, **self._wishes(limit))
+            except Error as error:
+                logger.debug("One by one, because together they fail: %s", error)
+            else:
+                self._forget(self.acknowledger.settle(done, lost))
+                self._start(jobs, limit)
+                return True
+        self._flush()
+        return self._take()
+
     def _take(self) -> bool:
-        """Claim what can soon be started and hand it to the pool; whether there was anything."""
-        limit = self._appetite()
-        if limit <= 0 or not self.lease.holds:
+        """Claim what can soon be started; whether there was anything."""
+        limit = self._limit()
+        if not limit:
             return False
+        jobs = self.engine.claim(**self._wishes(limit))
+        self._start(jobs, limit)
+        return bool(jobs)
+
+    def _limit(self, *, done: int = 0) -> int:
+        """How many jobs to claim, `done` of those in flight being all but written down."""
+        limit = self._appetite(done=done)
+        if limit <= 0 or not self.lease.holds:
+            return 0
         if self.clock.is_old:
             self._reconcile()
-        limit = self.appetite.share_of(limit, len(self.in_flight), now=self.clock.now())
+        return self.appetite.share_of(limit, len(self.in_flight) - done, now=self.clock.now())
+
+    def _wishes(self, limit: int) -> dict[str, Any]:
+        """What the engine is told for a claim."""
         self._unknown = {each for each in tuple(self._unknown) if not is_known(*each)}
-        jobs = self.engine.claim(
-            self.options.queues,
-            limit=limit,
-            worker_id=self.worker_id,
-            now=self.clock.now(),
-            but=self._unknown,
-            reach=self._reach,
-        )
+        return {
+            "queues": self.options.queues,
+            "limit": limit,
+            "worker_id": self.worker_id,
+            "now": self.clock.now(),
+            "but": self._unknown,
+            "reach": self._reach,
+        }
+
+    def _start(self, jobs: list[Job], limit: int) -> None:
         self.in_flight.update((job.pk, job) for job in jobs)
         self.pool.submit(jobs)
         self._queue_is_empty = not jobs
-        return bool(jobs)
+        self._has_backlog = len(jobs) == limit
 
-    def _appetite(self) -> int:
+    def _appetite(self, *, done: int = 0) -> int:
         if self.stopping:
             return 0
         if self.options.rate_limit_seconds:
             too_soon = clock.monotonic() < self._next_job_at
             return 0 if too_soon or self.in_flight else int(min(1, self._jobs_left()))
-        wanted = self.appetite.wanted(len(self.in_flight))
+        wanted = self.appetite.wanted(len(self.in_flight) - done)
         return int(min(wanted, self._jobs_left()))
 
     def _jobs_left(self) -> float:
@@ -192,7 +224,10 @@ class Worker:
         self.wakeup.ring()
 
     def _flush(self) -> None:
-        for job in self.acknowledger.flush():
+        self._forget(self.acknowledger.flush())
+
+    def _forget(self, jobs: list[Job]) -> None:
+        for job in jobs:
             self.in_flight.pop(job.pk, None)
             self._queue_is_empty = False  # its next task may wait there now
 
@@ -273,3 +308,8 @@ class Worker:
         if self._outages:
             logger.info("The database answers again.")
         self._outages = 0
+
+
+def _are_plain_successes(done: list[tuple[Job, Outcome]]) -> bool:
+    """Whether there are any, and none that a database could refuse."""
+    return bool(done) and all(outcome is SUCCESS for _, outcome in done)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_dbq.models import Attempt, Job
-from django_dbq.rules.outcomes import Advanced, Completed, Failed, Requeued
+from django_dbq.rules.outcomes import SUCCESS, Advanced, Completed, Failed, Requeued
 from django_dbq.rules.states import FINAL, HELD, WAITING, State
 from tests.engines.conftest import DEATH, NOW, ids, row, story, values
 
@@ -342,3 +342,53 @@ def test_many_workspaces_are_written_in_one_transaction_or_one_statement(shared_
     sent = [query["sql"] for query in captured]
     in_a_transaction = sent[0].startswith(("BEGIN", "SET")) and sent[-1].startswith("COMMIT")
     assert in_a_transaction or len(sent) == 1
+
+
+# ── Together with a claim ────────────────────────────────────────────────────────────────────────
+
+
+def exchange(engine, finished, *, limit=2):
+    return engine.exchange(
+        [(job, SUCCESS) for job in finished], ["default"], limit=limit, worker_id=1, now=NOW
+    )
+
+
+def test_an_exchange_writes_what_is_done_and_claims_what_is_next(engine, claim, job_row):
+    for minutes_old in (9, 8, 7, 6):
+        job_row(minutes_old=minutes_old)
+    first = claim(2)
+
+    lost, second = exchange(engine, first)
+    assert lost == set()
+    assert {row(job).state for job in first} == {State.COMPLETE}
+    assert len(second) == 2
+    assert {row(job).state for job in second} == {State.PROCESSING}
+    assert not set(ids(first)) & set(ids(second))
+
+
+def test_an_exchange_tells_which_jobs_were_lost(engine, claim, job_row):
+    job_row(minutes_old=9)
+    other = job_row(minutes_old=1)
+    (mine,) = claim(1)
+    Job.objects.filter(pk=mine.pk).update(token=mine.token + 1)
+
+    lost, next_ones = exchange(engine, [mine])
+    assert lost == {mine.pk}
+    assert row(mine).state == State.PROCESSING
+    assert ids(next_ones) == [other.pk]
+
+
+def test_an_exchange_that_fails_in_the_end_has_done_neither(shared_engine, job_row, monkeypatch):
+    for minutes_old in (9, 8):
+        job_row(minutes_old=minutes_old)
+    (first,) = shared_engine.claim(["default"], limit=1, worker_id=1, now=NOW)
+    monkeypatch.setattr(connection, "_commit", lambda: connection._rollback() or fail())
+
+    with pytest.raises(OperationalError):
+        exchange(shared_engine, [first])
+    monkeypatch.undo()
+    assert sorted(Job.objects.values_list("state", flat=True)) == ["NEW", "PROCESSING"]
+
+
+def fail():
+    raise OperationalError("The commit did not arrive.")

@@ -1,4 +1,4 @@
-"""What a worker asks before it takes more than it can start at once: how many wait, for how many."""
+"""What a worker asks before it takes more than it can start: how many wait, and for how many."""
 
 from __future__ import annotations
 
