@@ -87,7 +87,7 @@ class FileDoorbell(Doorbell):
     those of this process included, and not at all for a database in memory.
     """
 
-    share, shortest_seconds, longest_seconds = 0.004, 0.003, 0.020
+    share, shortest_seconds, longest_seconds = 0.004, 0.003, 0.030
     fallback_seconds = 0.5
 
     def __init__(self, *args: Any, **options: Any) -> None:

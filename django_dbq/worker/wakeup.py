@@ -12,7 +12,7 @@ from django_dbq.engines.doorbells import Doorbell
 
 # A worker is busy, so that nobody should ring for it, when it has had work in hand for so long, and
 # no time to sleep in between.
-BUSY_SECONDS = 0.02
+BUSY_SECONDS = 0.05
 SLEEP_SECONDS = 0.003
 
 Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
