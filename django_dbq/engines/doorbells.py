@@ -105,7 +105,7 @@ class Doorbell:
     time waits for at most that share of it.
     """
 
-    share, shortest_seconds, longest_seconds = 0.01, 0.010, 0.250
+    share, shortest_seconds, longest_seconds = 0.015, 0.010, 0.250
 
     def __init__(
         self,
