@@ -34,7 +34,7 @@ class Pruning(Statements):
             first, end = ALL_IDS
             youngest = first_id_of(youngest_that_is_over(retention, now))
             ranges = [(first, youngest), (first_id_of(now + CLOCKS_DIFFER_AT_MOST), end)]
-        return Sweep(self.jobs, _any_of(limits(retention, now)), ranges=ranges)  # type: ignore[arg-type]
+        return Sweep(self.jobs, _any_of(limits(retention, now)), ranges=ranges)
 
     @property
     def ids_follow_time(self) -> bool:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Optional
+from typing import Any, Optional
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from django_dbq.models.attempt import Attempt
-
-if TYPE_CHECKING:
-    from django_dbq.models.job import JobQuerySet
 
 Range = tuple[UUID, Optional[UUID]]  # ids after the one and before the other
 
@@ -27,7 +24,9 @@ class Sweep:
     the next sweep, and so is a page that fails.
     """
 
-    def __init__(self, jobs: JobQuerySet, over: Q, *, ranges: Sequence[Range] = (ALL_IDS,)) -> None:
+    def __init__(
+        self, jobs: QuerySet[Any], over: Q, *, ranges: Sequence[Range] = (ALL_IDS,)
+    ) -> None:
         self._jobs = jobs.order_by()
         self._over = over
         self._ranges = list(ranges)
