@@ -21,6 +21,7 @@ NAMES = (
     "enqueue",
     "verbs",
     "writes",
+    "profile",
     "footprint",
     "twice",
     "claim",

@@ -18,6 +18,7 @@ from django.utils import timezone as django_timezone
 monotonic = time.monotonic
 
 GOOD_FOR_SECONDS = 30.0
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def aware_now() -> datetime:
@@ -31,6 +32,11 @@ def as_stored(moment: datetime) -> datetime:
     if settings.USE_TZ or django_timezone.is_naive(moment):
         return moment
     return django_timezone.make_naive(moment)
+
+
+def at_microsecond(number: int) -> datetime:
+    """The aware time so many microseconds after 1970 began."""
+    return EPOCH + timedelta(microseconds=number)
 
 
 class DatabaseClock:

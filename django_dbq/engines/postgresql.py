@@ -45,7 +45,11 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
         "SELECT best_id FROM unnest(%(priorities)s::smallint[], %(begins)s::timestamptz[]) "
         "AS along(priority, begins) CROSS JOIN LATERAL ({best}) AS found LIMIT %(limit)s"
     )
-    workspace_as_text = "workspace::text"
+    fetched_as = {
+        "workspace": "workspace::text",
+        # Ten times as fast as what Django has psycopg make of a timestamp.
+        "created": "(EXTRACT(EPOCH FROM created) * 1000000)::bigint",
+    }
     # For a network that swallows packets; the kernel answers for a frozen process, and then
     # `response_timeout` is what helps.
     waiting_options = {
@@ -74,8 +78,8 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
     ) -> int:
         # By `ANY` the rows are found by their primary key, whatever the statistics say.
         columns, parameters = self._assignments(values)
-        ids: list[Any] = [job.pk for job in jobs]
-        tokens: list[Any] = [job.token for job in jobs]
+        ids: Any = "{" + ",".join([job.pk.hex for job in jobs]) + "}"  # dumped faster than a list
+        tokens: Any = [job.token for job in jobs]
         if workspaces is None and len(set(tokens)) == 1:
             rows, which = "", "token = %s"
             parameters += [ids, tokens[0]]

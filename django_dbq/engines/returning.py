@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django_dbq.clock import monotonic
 from django_dbq.engines.base import Engine
@@ -21,7 +21,7 @@ class ReturningEngine(Engine):
     """PostgreSQL and SQLite differ in how the best rows are chosen, and in nothing else here."""
 
     claim_template: str  # around {best}, {table}, {changes} and {columns}
-    workspace_as_text = "workspace"
+    fetched_as: ClassVar[dict[str, str]] = {}  # where a column itself takes long to read
     best_along: str | None = None  # where old snapshots slow looks down: around {best}, see `Reach`
 
     def _claim_from(
@@ -86,9 +86,7 @@ class ReturningEngine(Engine):
         )
         return self.claim_template.format(
             table=self.table,
-            columns=fetched(
-                workspace=self.workspace_as_text, started_at="NULLIF(started_at, %(now)s)"
-            ),
+            columns=fetched(started_at="NULLIF(started_at, %(now)s)", **self.fetched_as),
             best=self.best_along.format(best=best) if self.best_along and is_along else best,
             changes=(
                 f"state = '{State.PROCESSING.value}', token = token + 1, attempts = attempts + 1, "

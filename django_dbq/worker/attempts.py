@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from django.conf import settings
@@ -59,6 +60,7 @@ from django_dbq.worker.logs import log
 
 # What a task or hook may set on its job, besides the workspace, and find saved afterwards.
 SAVED_WITH_THE_OUTCOME = ("name", "queue_name", "priority", "run_after")
+_values_saved = attrgetter(*SAVED_WITH_THE_OUTCOME)
 
 
 class Attempt:
@@ -80,7 +82,7 @@ class Attempt:
         self.already_open = already_open
         self.interruptible = interruptible
         self.using = job._state.db or router.db_for_write(Job)
-        self.before = tuple(getattr(job, name) for name in SAVED_WITH_THE_OUTCOME)
+        self.before = _values_saved(job)
         self.workspace_before, job.saved_workspace = _workspace_of(job), None
         self.place_before = (job.next_task, job.task_index)
 
@@ -291,12 +293,10 @@ class Attempt:
         return Failed(changes, story=story)
 
     def _changes(self) -> dict[str, Any]:
-        job = self.job
-        changes = {
-            name: getattr(job, name)
-            for name, value in zip(SAVED_WITH_THE_OUTCOME, self.before)
-            if getattr(job, name) != value
-        }
+        job, changes, values = self.job, {}, _values_saved(self.job)
+        if values != self.before:
+            compared = zip(SAVED_WITH_THE_OUTCOME, values, self.before)
+            changes = {name: value for name, value, before in compared if value != before}
         if job.is_workspace_unread:
             return changes
         try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Set
 from typing import Any
 
 from django.db import Error, close_old_connections, connections
+from django.db.backends.signals import connection_created
 
 from django_dbq import clock
 from django_dbq.exceptions import TransactionLeftOpen
@@ -45,13 +47,28 @@ def close_all_connections() -> None:
             close_pool()
 
 
+class _Opened(threading.local):
+    """The connections that this thread has opened since it was first asked for them.
+
+    Django's own list is slow to walk, and it is walked for each job, most of which open none.
+    """
+
+    def __init__(self) -> None:
+        self.connections: list[Any] = list(connections.all(initialized_only=True))
+
+    def note(self, connection: Any, **other: Any) -> None:
+        if all(connection is not known for known in self.connections):
+            self.connections.append(connection)
+
+
+_opened = _Opened()
+connection_created.connect(_opened.note)
+
+
 def open_transactions() -> set[str]:
     """The aliases on which this thread is inside a transaction."""
-    return {
-        connection.alias
-        for connection in connections.all(initialized_only=True)
-        if _is_in_transaction(connection)
-    }
+    opened = _opened.connections
+    return {each.alias for each in opened if _is_in_transaction(each)} if opened else set()
 
 
 def roll_back_all_but(expected: Set[str], *, quietly: bool = False) -> None:
