@@ -27,7 +27,7 @@ PARK_AFTER_SECONDS = 0.02
 # Longer than who enqueues remembers (engines/ringing.py) that it has woken somebody, or that nobody
 # was parked.
 SETTLED_SECONDS = 0.006
-FORGOTTEN_SECONDS = 0.11
+FORGOTTEN_SECONDS = 0.26
 FALLBACK_SECONDS = 0.5  # for jobs of 3.3 processes and raw SQL, which ring no bell
 
 
@@ -171,7 +171,8 @@ class NotificationDoorbell(Doorbell):
         with self.engine.response_timeout():
             self.engine.park(self.worker_id)
         self._is_parked = True
-        self._owe_look(FORGOTTEN_SECONDS)
+        for seconds in (FORGOTTEN_SECONDS / 4, FORGOTTEN_SECONDS / 2, FORGOTTEN_SECONDS):
+            self._owe_look(seconds)
 
     def _meet_session(self) -> None:
         """Listen in a session that is new to us; what was sent to the former one is lost."""
