@@ -7,7 +7,7 @@ that a worker that has lost the job changes nothing, and learns it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -17,7 +17,7 @@ from django.db import Error, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Coalesce
 
-from django_dbq.clock import as_stored, aware_now
+from django_dbq.clock import as_stored, aware_now, monotonic
 from django_dbq.engines.doorbells import Doorbells
 from django_dbq.engines.pruning import Pruning
 from django_dbq.engines.statements import batches, ids_by_token, is_held_by
@@ -47,6 +47,10 @@ class Engine(Doorbells, Pruning):
     InterfaceError when the database cannot be reached, having changed nothing or all of it.
     """
 
+    # For how long a task may keep the interpreter when the answer to a statement has come (Python's
+    # own choice: 5 ms). While a server works, the tasks run, and each answer is waited for twice.
+    turn_seconds: float | None = 0.0005
+    looks_along = False  # whether old snapshots slow looks down, and `Reach` helps
     inserted_at_once = 1_000  # rows in one statement
 
     # Before work
@@ -179,15 +183,47 @@ class Engine(Doorbells, Pruning):
         but: Collection[tuple[str, str]],
         reach: Reach | None,
     ) -> list[Job]:
-        self._promote(queue, now)
-        with transaction.atomic(using=self.using):
-            jobs = self._lock_best(queue, limit, now, but)
+        began_at = monotonic()
+        if reach is None or reach.asks_for_due(queue, at=began_at):
+            self._promote(queue, now)
+            if reach is not None:
+                reach.asked_for_due(queue, began_at=began_at, ended_at=monotonic())
+        if reach is None or not self.looks_along:
+            return self._claim_best(queue, limit, worker_id, now, but, {})
+        began_at = monotonic()
+        begins = reach.begins(queue, at=began_at)
+        if begins:
+            jobs = self._claim_best(queue, limit, worker_id, now, but, begins)
+            if jobs:
+                reach.found(queue, jobs)
+                return jobs
+        jobs = self._claim_best(queue, limit, worker_id, now, but, {})
+        reach.looked_everywhere(queue, jobs, began_at=began_at, ended_at=monotonic())
+        return jobs
+
+    def _claim_best(
+        self,
+        queue: str,
+        limit: int,
+        worker_id: int | None,
+        now: datetime,
+        but: Collection[tuple[str, str]],
+        begins: Mapping[int, datetime],
+    ) -> list[Job]:
+        """Claim the best, looking only from these `created` on, by priority; empty: everywhere."""
+        with transaction.atomic(using=self.using, savepoint=False):
+            jobs = self._lock_best(queue, limit, now, but, begins)
             if jobs:
                 self._mark_claimed(jobs, worker_id, now)
         return jobs
 
     def _lock_best(
-        self, queue: str, limit: int, now: datetime, but: Collection[tuple[str, str]]
+        self,
+        queue: str,
+        limit: int,
+        now: datetime,
+        but: Collection[tuple[str, str]],
+        begins: Mapping[int, datetime],
     ) -> list[Job]:
         best = self.jobs.filter(queue_name=queue, state__in=WAITING, gate__isnull=True)
         best = best.due(as_stored(now)).order_by("-priority", "created")  # type: ignore[attr-defined]
@@ -269,7 +305,7 @@ class Engine(Doorbells, Pruning):
         nothing_failed = not any(outcome.failure for _, outcome in finished)
         if len(groups) == 1 and nothing_failed and self._is_one_statement(groups[0]):
             return self._write(groups[0], now)  # which needs no transaction around it
-        with transaction.atomic(using=self.using):
+        with transaction.atomic(using=self.using, savepoint=False):
             lost = set().union(*(self._write(alike, now) for alike in groups))
             self._keep_stories(finished, lost, worker)
         return lost

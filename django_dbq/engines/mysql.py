@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -40,6 +40,7 @@ SOONER_AND_LATER = (
 
 
 class MySQLEngine(Engine):
+    looks_along = True
     ready_in_queue = "dbq_ready_queue = %s"
     scheduled_in_queue = "dbq_scheduled_queue = %s"
     held_by_worker = "dbq_holder = %s"
@@ -69,9 +70,40 @@ class MySQLEngine(Engine):
         return answer.replace(tzinfo=timezone.utc)
 
     def _lock_best(
-        self, queue: str, limit: int, now: datetime, but: Collection[tuple[str, str]]
+        self,
+        queue: str,
+        limit: int,
+        now: datetime,
+        but: Collection[tuple[str, str]],
+        begins: Mapping[int, datetime],
+    ) -> list[Job]:
+        if not begins:
+            return self._lock_best_of(queue, limit, now, but)
+        jobs: list[Job] = []
+        for priority, begin in begins.items():
+            if len(jobs) < limit:
+                jobs += self._lock_best_of(queue, limit - len(jobs), now, but, priority, begin)
+        return jobs
+
+    def _lock_best_of(
+        self,
+        queue: str,
+        limit: int,
+        now: datetime,
+        but: Collection[tuple[str, str]],
+        priority: int | None = None,
+        begin: datetime | None = None,
     ) -> list[Job]:
         others, names = leaving_out(but)
+        parameters: dict[str, Any] = {
+            **names,
+            "queue": queue,
+            "now": self._as_parameter(now),
+            "limit": limit,
+        }
+        if begin is not None:
+            others += " AND dbq_rank = -%(priority)s AND created >= %(begin)s"
+            parameters |= {"priority": priority, "begin": self._as_parameter(begin)}
         # The index is named because statistics of a table that empties and fills mislead the
         # planner, and InnoDB locks every row that it looks at.
         statement = (
@@ -80,7 +112,6 @@ class MySQLEngine(Engine):
             f"AND (run_after IS NULL OR run_after <= %(now)s){others} "
             f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
         )
-        parameters = {"queue": queue, "now": self._as_parameter(now), "limit": limit, **names}
         with self.connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return ClaimedRows(self.connection, None, now).jobs(cursor.fetchall())

@@ -41,6 +41,7 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
         "WITH best AS MATERIALIZED ({best}) UPDATE {table} SET {changes} "
         "WHERE id = ANY(ARRAY(SELECT best_id FROM best)) RETURNING {columns}"
     )
+    looks_along = True
     best_along = (
         "SELECT best_id FROM unnest(%(priorities)s::smallint[], %(begins)s::timestamptz[]) "
         "AS along(priority, begins) CROSS JOIN LATERAL ({best}) AS found LIMIT %(limit)s"
@@ -76,7 +77,8 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
     def _update_held(
         self, values: dict[str, Any], jobs: Sequence[Job], workspaces: Sequence[str] | None
     ) -> int:
-        # By `ANY` the rows are found by their primary key, whatever the statistics say.
+        # By `ANY` of what no planner can count: so the rows are found by their primary key, whatever
+        # the statistics say.
         columns, parameters = self._assignments(values)
         ids: Any = "{" + ",".join([job.pk.hex for job in jobs]) + "}"  # dumped faster than a list
         tokens: Any = [job.token for job in jobs]
@@ -96,7 +98,8 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"UPDATE {self.table} AS job SET {columns} {rows} "
-                f"WHERE job.id = ANY(%s::uuid[]) AND {which} AND {is_held_by(jobs[0].worker_id)}",
+                f"WHERE job.id = ANY((SELECT %s::uuid[])::uuid[]) AND {which} "
+                f"AND {is_held_by(jobs[0].worker_id)}",
                 parameters,
             )
             return int(cursor.rowcount)

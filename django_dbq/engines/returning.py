@@ -6,12 +6,10 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from django_dbq.clock import monotonic
 from django_dbq.engines.base import Engine
 from django_dbq.engines.rows import ClaimedRows, fetched
 from django_dbq.engines.statements import leaving_out
 from django_dbq.models import Job
-from django_dbq.rules.reach import Reach
 from django_dbq.rules.states import State
 
 PROMOTED_AT_ONCE = 5_000  # rows: some tens of milliseconds, even where a million fall due together
@@ -22,30 +20,7 @@ class ReturningEngine(Engine):
 
     claim_template: str  # around {best}, {table}, {changes} and {columns}
     fetched_as: ClassVar[dict[str, str]] = {}  # where a column itself takes long to read
-    best_along: str | None = None  # where old snapshots slow looks down: around {best}, see `Reach`
-
-    def _claim_from(
-        self,
-        queue: str,
-        limit: int,
-        worker_id: int | None,
-        now: datetime,
-        but: Collection[tuple[str, str]],
-        reach: Reach | None,
-    ) -> list[Job]:
-        self._promote(queue, now)
-        if reach is None or self.best_along is None:
-            return self._claim_best(queue, limit, worker_id, now, but, {})
-        began_at = monotonic()
-        begins = reach.begins(queue, at=began_at)
-        if begins:
-            jobs = self._claim_best(queue, limit, worker_id, now, but, begins)
-            if jobs:
-                reach.found(queue, jobs)
-                return jobs
-        jobs = self._claim_best(queue, limit, worker_id, now, but, {})
-        reach.looked_everywhere(queue, jobs, began_at=began_at, ended_at=monotonic())
-        return jobs
+    best_along = "{best}"  # around {best}, where it looks along
 
     def _claim_best(
         self,
@@ -87,7 +62,7 @@ class ReturningEngine(Engine):
         return self.claim_template.format(
             table=self.table,
             columns=fetched(started_at="NULLIF(started_at, %(now)s)", **self.fetched_as),
-            best=self.best_along.format(best=best) if self.best_along and is_along else best,
+            best=self.best_along.format(best=best) if is_along else best,
             changes=(
                 f"state = '{State.PROCESSING.value}', token = token + 1, attempts = attempts + 1, "
                 "worker_id = %(worker_id)s, started_at = COALESCE(started_at, %(now)s), "

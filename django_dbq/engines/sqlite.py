@@ -26,6 +26,9 @@ TRANSIENT_ERRORS = (
 
 
 class SQLiteEngine(ReturningEngine):
+    turn_seconds = (
+        None  # it lets go of the interpreter for each row: short turns would slow it down
+    )
     claim_template = (
         "UPDATE {table} SET {changes} WHERE id IN (SELECT best_id FROM ({best})) "
         "RETURNING {columns}"

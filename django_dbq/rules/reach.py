@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Protocol
 
 SHARE_OF_LOOKING_EVERYWHERE = 0.05  # of the time, at most
+SHARE_OF_ASKING_FOR_DUE = 0.05
 MOST_PRIORITIES = 50  # each is a look of its own
 
 
@@ -30,6 +31,7 @@ class Reach:
     def __init__(self) -> None:
         self._begins: dict[str, dict[int, datetime]] = {}
         self._everywhere_at: dict[str, float] = {}
+        self._ask_for_due_at: dict[str, float] = {}
 
     def begins(self, queue: str, *, at: float) -> dict[int, datetime]:
         """From which `created` on to look, by priority, the highest first; empty: everywhere.
@@ -57,3 +59,12 @@ class Reach:
             if job.priority not in first or job.created < first[job.priority]:
                 first[job.priority] = job.created
         self._begins[queue].update(first)
+
+    def asks_for_due(self, queue: str, *, at: float) -> bool:
+        """Whether to ask which scheduled jobs have become due: that walks over dead entries too."""
+        return at >= self._ask_for_due_at.get(queue, at)
+
+    def asked_for_due(self, queue: str, *, began_at: float, ended_at: float) -> None:
+        """Asking took from `began_at` to `ended_at`."""
+        pause_seconds = (ended_at - began_at) / SHARE_OF_ASKING_FOR_DUE
+        self._ask_for_due_at[queue] = ended_at + pause_seconds

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -97,7 +99,7 @@ class Worker:
         self.engine.limit_waiting()
         self._patiently(self._synchronize)
         arrived.connect(self._jobs_arrived)
-        with self.pool:
+        with self.pool, _turns_of(self.engine.turn_seconds):
             while not self._is_done():
                 self._patiently(self._turn)
             while self.in_flight:
@@ -313,3 +315,14 @@ class Worker:
 def _are_plain_successes(done: list[tuple[Job, Outcome]]) -> bool:
     """Whether there are any, and none that a database could refuse."""
     return bool(done) and all(outcome is SUCCESS for _, outcome in done)
+
+
+@contextlib.contextmanager
+def _turns_of(seconds: float | None) -> Iterator[None]:
+    """Have Python's threads take turns that are no longer than that."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, seconds or before))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

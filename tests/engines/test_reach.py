@@ -68,14 +68,14 @@ def test_jobs_left_to_others_are_left_along_the_way_too(engine, job_row):
     assert ids(found) == [wanted.pk]
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="elsewhere all looks are full")
-def test_postgresql_begins_along_the_index(shared_engine, job_row):
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="there all looks are full: none is slow")
+def test_a_claim_begins_along_the_index(shared_engine, job_row):
     reach = Reach()
     first, _ = job_row(minutes_old=3), job_row(minutes_old=2)
     reach.looked_everywhere("default", [first], began_at=0, ended_at=monotonic())
 
     with CaptureQueriesContext(connection) as captured:
         shared_engine.claim(["default"], limit=5, worker_id=1, now=NOW, reach=reach)
-    claims = [query["sql"] for query in captured if "UPDATE" in query["sql"]]
-    assert len(claims) == 1
-    assert "created >= along.begins" in claims[0]
+    looks = [query["sql"] for query in captured if "LIMIT 5" in query["sql"]]
+    assert len(looks) == 1
+    assert "created >= " in looks[0]

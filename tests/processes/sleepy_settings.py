@@ -1,4 +1,4 @@
-"""Settings of worker processes that, idle, look by themselves so seldom that a bell must wake them."""
+"""Settings of worker processes that, idle, look so seldom that a bell must wake them."""
 
 from __future__ import annotations
 

@@ -7,7 +7,12 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from django_dbq.rules.reach import MOST_PRIORITIES, SHARE_OF_LOOKING_EVERYWHERE, Reach
+from django_dbq.rules.reach import (
+    MOST_PRIORITIES,
+    SHARE_OF_ASKING_FOR_DUE,
+    SHARE_OF_LOOKING_EVERYWHERE,
+    Reach,
+)
 
 NOON = datetime(2031, 5, 4, 12, 0, tzinfo=timezone.utc)
 LOOK_SECONDS = 0.5
@@ -64,3 +69,14 @@ def test_queues_know_nothing_of_each_other(reach):
 def test_with_many_priorities_one_look_everywhere_is_the_shorter_way(reach):
     reach.found("default", [at(1, priority) for priority in range(MOST_PRIORITIES + 1)])
     assert reach.begins("default", at=100) == {}
+
+
+def test_it_asks_for_due_jobs_for_a_share_of_the_time():
+    reach = Reach()
+    assert reach.asks_for_due("default", at=7)
+    reach.asked_for_due("default", began_at=100 - LOOK_SECONDS, ended_at=100)
+    pause_seconds = LOOK_SECONDS / SHARE_OF_ASKING_FOR_DUE
+
+    assert not reach.asks_for_due("default", at=100 + pause_seconds - 0.01)
+    assert reach.asks_for_due("default", at=100 + pause_seconds)
+    assert reach.asks_for_due("other", at=100)
