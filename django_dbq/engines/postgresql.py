@@ -77,8 +77,8 @@ class PostgreSQLEngine(Notifications, ReturningEngine):
     def _update_held(
         self, values: dict[str, Any], jobs: Sequence[Job], workspaces: Sequence[str] | None
     ) -> int:
-        # By `ANY` of what no planner can count: so the rows are found by their primary key, whatever
-        # the statistics say.
+        # By `ANY` of what no planner can count: then the rows are found by their primary key,
+        # whatever the statistics say.
         columns, parameters = self._assignments(values)
         ids: Any = "{" + ",".join([job.pk.hex for job in jobs]) + "}"  # dumped faster than a list
         tokens: Any = [job.token for job in jobs]
