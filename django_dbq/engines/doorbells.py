@@ -18,6 +18,7 @@ from django_dbq.engines.holders import Holders
 
 SHARE_OF_DEAR_LOOKS = 0.1  # of the time, at most
 DEAR_SECONDS = 0.05
+KNOWN_SECONDS = 0.5  # for which a worker relies on what a look has told of scheduled jobs
 LONG_PAST = datetime.min.replace(tzinfo=timezone.utc) + timedelta(days=2)
 
 
@@ -118,6 +119,9 @@ class Doorbell:
         self.engine, self.queues, self.worker_id, self.now = engine, queues, worker_id, now
         self._came_at = clock.monotonic()
         self._due_at: datetime | None = None
+        # The monotonic time until which, by the last look, no scheduled job is due. One that has
+        # come since rings a bell if it is due sooner, and then there is another look.
+        self.none_due_until = 0.0
         self._looked_at = clock.monotonic()
         self._look_seconds = [0.0, 0.0]  # what the last two looks took
 
@@ -157,6 +161,7 @@ class Doorbell:
         is_due = due_at is not None and due_at <= now
         # One that is due and stays, because we do not know it or a rival has it, is no appointment.
         self._due_at = None if is_due else due_at
+        self.none_due_until = 0.0 if is_due else self._looked_at + self._until_due(KNOWN_SECONDS)
         return is_due
 
     @property

@@ -32,6 +32,7 @@ class Reach:
         self._begins: dict[str, dict[int, datetime]] = {}
         self._everywhere_at: dict[str, float] = {}
         self._ask_for_due_at: dict[str, float] = {}
+        self._none_due_until = float("-inf")
 
     def begins(self, queue: str, *, at: float) -> dict[int, datetime]:
         """From which `created` on to look, by priority, the highest first; empty: everywhere.
@@ -62,7 +63,11 @@ class Reach:
 
     def asks_for_due(self, queue: str, *, at: float) -> bool:
         """Whether to ask which scheduled jobs have become due: that walks over dead entries too."""
-        return at >= self._ask_for_due_at.get(queue, at)
+        return at >= max(self._ask_for_due_at.get(queue, at), self._none_due_until)
+
+    def none_is_due(self, *, until: float) -> None:
+        """By another way it is known that before then no scheduled job becomes due."""
+        self._none_due_until = until
 
     def asked_for_due(self, queue: str, *, began_at: float, ended_at: float) -> None:
         """Asking took from `began_at` to `ended_at`."""

@@ -126,6 +126,7 @@ class Worker:
         has_a_free_thread = len(self.in_flight) < self.options.threads
         if has_a_free_thread and self._appetite() > 0 and self.lease.holds:
             self.wakeup.wait_for_jobs(self.doorbell, self._rest_seconds(), found_work=found_work)
+            self._reach.none_is_due(until=self.doorbell.none_due_until)
         else:
             too_soon_seconds = self._next_job_at - clock.monotonic()
             self.wakeup.wait_while_busy(self.doorbell, self._rest_seconds(too_soon_seconds))

@@ -80,3 +80,11 @@ def test_it_asks_for_due_jobs_for_a_share_of_the_time():
     assert not reach.asks_for_due("default", at=100 + pause_seconds - 0.01)
     assert reach.asks_for_due("default", at=100 + pause_seconds)
     assert reach.asks_for_due("other", at=100)
+
+
+def test_it_asks_for_due_jobs_when_one_can_be_due():
+    reach = Reach()
+    reach.none_is_due(until=200)
+
+    assert not reach.asks_for_due("default", at=199.9)
+    assert reach.asks_for_due("default", at=200)
