@@ -56,14 +56,17 @@ class ClaimedRows:
             values["created"] = as_stored(at_microsecond(values["created"]))
         if values["started_at"] is None:
             values["started_at"] = self._moment
+        values["workspace_in_row"] = "null" if workspace is None else workspace
         job = make(values)
         job._state.adding, job._state.db = False, self._connection.alias
-        job.workspace_in_row = "null" if workspace is None else workspace
         return job
 
 
 def _constructed(values: dict[str, Any]) -> Job:
-    return Job(*(values.get(field.attname, DEFERRED) for field in FIELDS))  # type: ignore[misc]
+    job = Job.__new__(Job)
+    job.workspace_in_row = values["workspace_in_row"]  # receivers may look at the workspace
+    job.__init__(*(values.get(field.attname, DEFERRED) for field in FIELDS))  # type: ignore[misc]
+    return job
 
 
 def _put_together(values: dict[str, Any]) -> Job:

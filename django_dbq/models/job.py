@@ -300,12 +300,15 @@ class Job(models.Model):
             raise LeaseLost(self.pk)
         return updated
 
-    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+    def refresh_from_db(  # type: ignore[override] # from_queryset is of Django 5.1
+        self, using: str | None = None, fields: Iterable[str] | None = None, **kwargs: Any
+    ) -> None:
         """Read the row again. A worker's fence stays as it is: the row may be another's by now."""
         fence = (self.token, self.worker_id)
-        if self.is_workspace_unread:
-            self.workspace = None  # a deferred field would not be read again
-        super().refresh_from_db(*args, **kwargs)
+        if fields is None and self.is_workspace_unread:
+            # By name, because Django leaves alone what it calls deferred.
+            fields = [field.attname for field in self._meta.concrete_fields]
+        super().refresh_from_db(using, fields, **kwargs)
         if self.is_held_here:
             self.token, self.worker_id = fence
 
@@ -339,6 +342,11 @@ class Job(models.Model):
     def is_workspace_unread(self) -> bool:
         """Whether nobody has looked at the workspace since a worker claimed the job."""
         return self.workspace_in_row is not None and "workspace" not in self.__dict__
+
+    def unread_workspace(self, in_row: str) -> None:
+        """Have it parsed anew, from this text, when somebody looks at it."""
+        self.workspace_in_row = in_row
+        self.__dict__.pop("workspace", None)
 
     def workspace_as_json(self) -> str:
         """The workspace as text; raises WorkspaceNotJSON when JSON cannot express it."""

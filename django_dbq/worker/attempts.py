@@ -212,8 +212,8 @@ class Attempt:
         """The next attempt starts where this one did; a retry hook may change that."""
         for name, value in zip(SAVED_WITH_THE_OUTCOME, self.before):
             setattr(self.job, name, value)
-        if not self.job.is_workspace_unread and self._workspace_in_row is not None:
-            self.job.workspace = parsed(self._workspace_in_row)
+        if self._workspace_in_row is not None:
+            self.job.unread_workspace(self._workspace_in_row)
 
     def _log_failure(self, error: BaseException) -> None:
         wait = "" if self.delay is None else f"; next try in {self.delay.total_seconds():.1f} s"
@@ -316,7 +316,10 @@ class Attempt:
         in_row = self._workspace_in_row
         if in_row is None or workspace == in_row:
             return in_row is not None
-        return workspace == as_json(parsed(in_row))
+        try:
+            return workspace == as_json(parsed(in_row))
+        except (ValueError, RecursionError):  # SQL has put there what JSON cannot express
+            return False
 
     def _moved(self) -> dict[str, Any]:
         place = (self.job.next_task, self.job.task_index)
