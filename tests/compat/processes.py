@@ -94,7 +94,8 @@ class Published33:
         self.workers = []
 
     def variables(self):
-        return environment(settings_module="tests.compat.old_settings", python_path=[self.package])
+        path = [self.package, Path(__file__).parent / "published"]
+        return environment(settings_module="tests.compat.old_settings", python_path=path)
 
     def run(self, code):
         """Run Python code in a process of 3.3, with Django set up; what it prints."""
