@@ -183,11 +183,25 @@ class Engine(Doorbells, Pruning):
         but: Collection[tuple[str, str]],
         reach: Reach | None,
     ) -> list[Job]:
-        began_at = monotonic()
-        if reach is None or reach.asks_for_due(queue, at=began_at):
-            self._promote(queue, now)
-            if reach is not None:
-                reach.asked_for_due(queue, began_at=began_at, ended_at=monotonic())
+        is_asked = reach is None or reach.asks_for_due(queue, at=monotonic())
+        if is_asked:
+            self._promote(queue, now, reach)
+        jobs = self._claim_along(queue, limit, worker_id, now, but, reach)
+        # Nothing there: not to have asked is no reason to say so.
+        if not jobs and not is_asked and self._promote(queue, now, reach):
+            jobs = self._claim_along(queue, limit, worker_id, now, but, reach)
+        return jobs
+
+    def _claim_along(
+        self,
+        queue: str,
+        limit: int,
+        worker_id: int | None,
+        now: datetime,
+        but: Collection[tuple[str, str]],
+        reach: Reach | None,
+    ) -> list[Job]:
+        """Claim the best, where it is quick along the queue; everywhere, if there is none."""
         if reach is None or not self.looks_along:
             return self._claim_best(queue, limit, worker_id, now, but, {})
         began_at = monotonic()
@@ -255,13 +269,13 @@ class Engine(Doorbells, Pruning):
             job.finished_at = None
             job.modified = moment
 
-    def _promote(self, queue: str, now: datetime) -> None:
+    def _promote(self, queue: str, now: datetime, reach: Reach | None) -> bool:
         """Move jobs whose time has come from the index of scheduled jobs to that of ready ones.
 
         So a due job takes its place by priority and age, and one that is not yet due costs a claim
-        nothing. The question comes first because it takes no lock.
+        nothing. The question comes first because it takes no lock. Returns whether any were due.
         """
-        parameters = [queue, self._as_parameter(now)]
+        parameters, began_at = [queue, self._as_parameter(now)], monotonic()
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT 1 FROM {self.table} "
@@ -271,6 +285,9 @@ class Engine(Doorbells, Pruning):
             some_are_due = cursor.fetchone() is not None
         if some_are_due:
             self._promote_due(parameters)
+        elif reach is not None:
+            reach.asked_for_due(queue, began_at=began_at, ended_at=monotonic())
+        return some_are_due
 
     def _promote_due(self, parameters: list[Any]) -> None:
         """Given the queue and the time, promote the longest due, a bounded number of them."""

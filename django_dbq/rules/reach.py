@@ -15,6 +15,7 @@ from typing import Protocol
 
 SHARE_OF_LOOKING_EVERYWHERE = 0.05  # of the time, at most
 SHARE_OF_ASKING_FOR_DUE = 0.05
+LONGEST_PAUSE_SECONDS = 5.0  # whatever a look took: it may have been the machine that stood still
 MOST_PRIORITIES = 50  # each is a look of its own
 
 
@@ -49,7 +50,7 @@ class Reach:
     ) -> None:
         """Such a look took from `began_at` to `ended_at` and found these jobs."""
         pause_seconds = (ended_at - began_at) / SHARE_OF_LOOKING_EVERYWHERE
-        self._everywhere_at[queue] = ended_at + pause_seconds
+        self._everywhere_at[queue] = ended_at + min(pause_seconds, LONGEST_PAUSE_SECONDS)
         self._begins[queue] = {}
         self.found(queue, jobs)
 
@@ -70,6 +71,6 @@ class Reach:
         self._none_due_until = until
 
     def asked_for_due(self, queue: str, *, began_at: float, ended_at: float) -> None:
-        """Asking took from `began_at` to `ended_at`."""
+        """None was; asking took from `began_at` to `ended_at`."""
         pause_seconds = (ended_at - began_at) / SHARE_OF_ASKING_FOR_DUE
-        self._ask_for_due_at[queue] = ended_at + pause_seconds
+        self._ask_for_due_at[queue] = ended_at + min(pause_seconds, LONGEST_PAUSE_SECONDS)

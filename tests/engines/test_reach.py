@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_dbq.clock import monotonic
+from django_dbq.engines import base, returning
 from django_dbq.rules.reach import Reach
 from tests.engines.conftest import NOW, ids
 
@@ -66,6 +69,29 @@ def test_jobs_left_to_others_are_left_along_the_way_too(engine, job_row):
         ["default"], limit=5, worker_id=1, now=NOW, but={("fails", "")}, reach=reach
     )
     assert ids(found) == [wanted.pk]
+
+
+def test_due_jobs_are_found_though_it_was_not_time_to_ask_for_them(engine, job_row):
+    reach = Reach()
+    reach.none_is_due(until=monotonic() + AN_HOUR_SECONDS)
+    due = job_row(run_after=NOW - timedelta(minutes=1))
+
+    found = engine.claim(["default"], limit=5, worker_id=1, now=NOW, reach=reach)
+    assert ids(found) == [due.pk]
+
+
+def test_as_long_as_some_are_due_every_claim_asks_for_them(shared_engine, job_row, monkeypatch):
+    monkeypatch.setattr(returning, "PROMOTED_AT_ONCE", 2)
+    monkeypatch.setattr(base, "PROMOTED_BY_ID", 2)
+    for minute in range(6):
+        job_row(run_after=NOW - timedelta(minutes=9 - minute))
+    reach = Reach()
+
+    def claim():
+        return shared_engine.claim(["default"], limit=5, worker_id=1, now=NOW, reach=reach)
+
+    found = [len(claim()) for _ in range(3)]
+    assert found == [2, 2, 2]
 
 
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="there all looks are full: none is slow")

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from django_dbq.rules.reach import (
+    LONGEST_PAUSE_SECONDS,
     MOST_PRIORITIES,
     SHARE_OF_ASKING_FOR_DUE,
     SHARE_OF_LOOKING_EVERYWHERE,
@@ -15,7 +16,7 @@ from django_dbq.rules.reach import (
 )
 
 NOON = datetime(2031, 5, 4, 12, 0, tzinfo=timezone.utc)
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.05
 PAUSE_SECONDS = LOOK_SECONDS / SHARE_OF_LOOKING_EVERYWHERE
 
 
@@ -88,3 +89,12 @@ def test_it_asks_for_due_jobs_when_one_can_be_due():
 
     assert not reach.asks_for_due("default", at=199.9)
     assert reach.asks_for_due("default", at=200)
+
+
+def test_a_look_that_took_very_long_does_not_keep_it_from_looking_again():
+    reach = Reach()
+    reach.looked_everywhere("default", [at(1)], began_at=0, ended_at=100)
+    reach.asked_for_due("default", began_at=0, ended_at=100)
+
+    assert reach.begins("default", at=100 + LONGEST_PAUSE_SECONDS) == {}
+    assert reach.asks_for_due("default", at=100 + LONGEST_PAUSE_SECONDS)
