@@ -14,7 +14,7 @@ pytestmark = pytest.mark.processes
 
 
 def test_of_two_workers_no_two_run_the_same_job(start, enqueue, ran, times_run):
-    jobs = enqueue("note", 2_000)
+    jobs = enqueue("note_slowly", 2_000)  # else the first one is done before the other starts
     workers = [start("--threads", 2), start()]
     wait_for_end(2_000, *workers)
 
