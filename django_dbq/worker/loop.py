@@ -160,10 +160,12 @@ class Worker:
                 lost, jobs = self.engine.exchange(done, **self._wishes(limit))
             except Error as error:
                 logger.debug("One by one, because together they fail: %s", error)
-            else:
-                self._forget(self.acknowledger.settle(done, lost))
-                self._start(jobs, limit)
-                return True
+                self._flush()
+                self._reconcile()  # perhaps it was committed, and only the answer was lost
+                return self._take()
+            self._forget(self.acknowledger.settle(done, lost))
+            self._start(jobs, limit)
+            return True
         self._flush()
         return self._take()
 

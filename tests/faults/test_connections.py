@@ -53,6 +53,19 @@ def test_07_the_answer_to_a_statement_that_was_perhaps_committed_is_lost(
     assert set(doubled) <= {"atomic_effect"}
 
 
+def test_07_what_an_exchange_has_claimed_goes_back_when_its_answer_is_lost(
+    team, enqueue, proxy, all_is_well
+):
+    team.start()
+    wait_for_workers(1, team)
+    proxy.cut_replies_to(b"COMMIT", times=1 if connection.vendor == "postgresql" else 2)
+    enqueue("note", 200)
+
+    found = all_is_well(seconds=10)  # and not at the next look at the clock
+    assert proxy.cuts
+    assert not found.duplicates
+
+
 def test_09_sessions_are_ended_again_and_again(team, enqueue, all_is_well, runs):
     team.start("--threads", 2)
     team.start()
