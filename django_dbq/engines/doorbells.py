@@ -141,7 +141,7 @@ class Doorbell:
 
     def rang(self) -> bool:
         """Whether there may be a job to claim."""
-        return self.look()
+        return self._rest_seconds <= 0 and self.look()
 
     def leave(self) -> None:
         """The worker is busy: others should be woken."""

@@ -145,7 +145,7 @@ class NotificationDoorbell(Doorbell):
             self._has_heard = False
             self._owe_look(SETTLED_SECONDS)
             return True
-        return self.look()
+        return self._rest_seconds <= 0 and self.look()
 
     def look(self) -> bool:
         began_at = clock.monotonic()

@@ -68,9 +68,9 @@ class Rationed:
         """Log a wanted line."""
         log(logging.INFO, message, *args)
 
-    def settle(self) -> None:
-        """When the second is over: say how many lines it has not seen."""
-        if clock.monotonic() < self._second_ends_at:
+    def settle(self, *, now: bool = False) -> None:
+        """When the second is over, or `now`: say how many lines it has not seen."""
+        if clock.monotonic() < self._second_ends_at and not now:
             return
         untold, self._told, self._untold = self._untold, 0, 0
         if untold:

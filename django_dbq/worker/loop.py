@@ -104,6 +104,7 @@ class Worker:
                 self._patiently(self._turn)
             while self.in_flight:
                 self._patiently(self._wind_down)
+        DONE.settle(now=True)
         arrived.disconnect(self._jobs_arrived)
 
     def _synchronize(self) -> None:
@@ -117,7 +118,8 @@ class Worker:
             self._ask_for_cancels()
         self.watch.look()
         DONE.settle()
-        self._rest(found_work=found)
+        if not self._is_done():
+            self._rest(found_work=found)
 
     def _rest(self, *, found_work: bool) -> None:
         """Sleep until there may be something to do."""

@@ -69,3 +69,12 @@ def test_above_info_nothing_is_even_counted(moment, caplog):
     caplog.set_level(logging.INFO, "django_dbq")
     lines.settle()
     assert not caplog.records
+
+
+def test_a_worker_that_ends_within_the_second_tells_the_count(moment, caplog):
+    caplog.set_level(logging.INFO, "django_dbq")
+    lines = Rationed()
+    told(lines, LINES_A_SECOND + 7)
+    lines.settle(now=True)
+    assert len(caplog.records) == 1
+    assert " 7 more " in caplog.records[0].getMessage()
