@@ -7,6 +7,7 @@ once, by
     python -m tests.databases run postgresql -- pytest
 
 which passes it on through those variables. DBQ_TEST_IGNORE_LOCAL=1 passes over local servers.
+DBQ_TEST_DRIVER=psycopg2 has Django use that where psycopg 3 is installed, too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -92,6 +94,8 @@ def django_server(kind: str, url: str) -> dict[str, Any]:
     if kind == "mariadb":
         provide_mysqldb()
         options.setdefault("charset", "utf8mb4")
+    else:
+        postgresql_driver()
     return {
         "ENGINE": f"django.db.backends.{'mysql' if kind == 'mariadb' else kind}",
         "HOST": options.pop("host", parts.hostname or ""),
@@ -113,6 +117,14 @@ def known_url(kind: str) -> str:
         )
     os.environ[variable] = url
     return url
+
+
+def postgresql_driver() -> str:
+    """What Django is to reach PostgreSQL by. It takes psycopg 3 where that is to be had."""
+    if os.environ.get("DBQ_TEST_DRIVER") != "psycopg2":
+        return "psycopg"
+    sys.modules["psycopg"] = None  # type: ignore[assignment]
+    return "psycopg2"
 
 
 def provide_mysqldb() -> None:
@@ -164,11 +176,10 @@ def lets_us_in(kind: str, url: str) -> bool:
 
 def check_postgresql(url: str) -> None:
     """Raise unless this server is new enough and lets us create databases."""
-    import psycopg
-
+    driver = import_module(postgresql_driver())
     server = django_server("postgresql", url)
     with closing(
-        psycopg.connect(
+        driver.connect(
             host=server["HOST"],
             port=server["PORT"] or None,
             user=server["USER"],
@@ -179,10 +190,9 @@ def check_postgresql(url: str) -> None:
     ) as connection:
         if connection.info.server_version < OLDEST_POSTGRESQL:
             raise NoServer(f"PostgreSQL {connection.info.server_version} is too old")
-        may_create = connection.execute(
-            "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user"
-        ).fetchone()
-        if may_create != (True,):
+        cursor = connection.cursor()
+        cursor.execute("SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user")
+        if cursor.fetchone() != (True,):
             raise NoServer(f"{server['USER']} may not create databases")
 
 
