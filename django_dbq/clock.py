@@ -1,4 +1,7 @@
-"""What time it is. The one place of the package that reads a clock.
+"""What time it is, for all that is decided by it.
+
+Elsewhere only new ids read a clock (`rules/identifiers.py`), 3.3's own methods and command, and an
+engine whose database has no clock but this host's.
 
 Leases, heartbeats and due times are decided by one clock, the database's, because hosts disagree.
 Asking it for every statement would cost a round trip each time, so a `DatabaseClock` keeps the
@@ -9,7 +12,8 @@ can move.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 
 from django.conf import settings
@@ -21,10 +25,39 @@ GOOD_FOR_SECONDS = 30.0
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
+# What tells the time in place of this host and of the databases; for `testing/` alone.
+_stand_in: Callable[[], datetime] | None = None
+
+
 def aware_now() -> datetime:
     """This host's time, always aware, whatever USE_TZ says."""
-    now = django_timezone.now()
-    return django_timezone.make_aware(now) if django_timezone.is_naive(now) else now
+    return host_now() if _stand_in is None else _stand_in()
+
+
+def host_now() -> datetime:
+    """The same, whatever stands in for it."""
+    return as_aware(django_timezone.now())
+
+
+def database_now(ask: Callable[[], datetime]) -> datetime:
+    """What the database answers when it is asked for the time."""
+    return ask() if _stand_in is None else _stand_in()
+
+
+@contextmanager
+def told_by(stand_in: Callable[[], datetime]) -> Iterator[None]:
+    """Within this block the process has one clock, this one: for tests that move it."""
+    global _stand_in
+    before, _stand_in = _stand_in, stand_in
+    try:
+        yield
+    finally:
+        _stand_in = before
+
+
+def as_aware(moment: datetime) -> datetime:
+    """`moment` with a time zone: Django's current one, if it has none."""
+    return django_timezone.make_aware(moment) if django_timezone.is_naive(moment) else moment
 
 
 def as_stored(moment: datetime) -> datetime:

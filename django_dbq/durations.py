@@ -1,11 +1,16 @@
-"""How long something is: a timedelta, or a number of seconds."""
+"""How long something is: a timedelta, or a number of seconds; and how far off a time may be."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Union
 
 Duration = Union[timedelta, float]  # a bare number is seconds
+
+# Databases keep a time in UTC. That of a year 1 or 9999 may be, there or in the time zone of a
+# session, one of a year that Python does not have: who reads it again, a claim say, fails.
+FIRST_YEAR, LAST_YEAR = 2, 9998
+LONGEST_WAIT = timedelta(days=365_000)  # from now on, so far off that nobody is there to see
 
 
 def as_duration(value: Any) -> timedelta:
@@ -22,3 +27,16 @@ def as_duration(value: Any) -> timedelta:
     if duration < timedelta(0):
         raise ValueError(f"{value!r} is less than nothing")
     return duration
+
+
+def as_wait(value: Any) -> timedelta:
+    """The same for something that is to begin so long from now; raises ValueError."""
+    wait = as_duration(value)
+    if wait > LONGEST_WAIT:
+        raise ValueError(f"{value!r} is longer than {LONGEST_WAIT.days} days")
+    return wait
+
+
+def is_storable(moment: date) -> bool:
+    """Whether every database can keep this time, and give it back in every time zone."""
+    return FIRST_YEAR <= moment.year <= LAST_YEAR

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 
-from django_dbq.durations import Duration, as_duration
+from django_dbq.durations import FIRST_YEAR, LAST_YEAR, Duration, as_wait, is_storable
 
 
 class DBQError(Exception):
@@ -20,7 +22,7 @@ class DBQError(Exception):
 
 
 class JobNotDeclared(DBQError, KeyError):  # KeyError: what 3.x raised here
-    """A job was created or claimed whose name `settings.JOBS` does not have."""
+    """A job was created or claimed whose name no entry of `settings.JOBS` and no `@job` has."""
 
     def __init__(self, name: str, declared: Collection[str] = ()) -> None:
         super().__init__(name, declared)
@@ -28,11 +30,19 @@ class JobNotDeclared(DBQError, KeyError):  # KeyError: what 3.x raised here
 
     def __str__(self) -> str:
         known = ", ".join(sorted(self.declared)) or "nothing"
-        return f"settings.JOBS declares no job named {self.name!r}. It declares: {known}."
+        module, dot, _ = str(self.name).rpartition(".")
+        hint = (
+            f" If a @job in {module} declares it: workers do not import that module. Move the job "
+            "to the module `jobs` of an app, or import it in the ready() of an AppConfig."
+        )
+        return (
+            f"settings.JOBS declares no job named {self.name!r}, nor does any @job that is known "
+            f"here. Known are: {known}.{hint if dot else ''}"
+        )
 
 
 class InvalidDeclaration(DBQError, ValueError):
-    """`settings.JOBS` does not have the shape that it should have."""
+    """`settings.JOBS`, or a `@job`, does not have the shape that it should have."""
 
     def __init__(self, found: str, hint: str) -> None:
         super().__init__(found, hint)
@@ -43,11 +53,11 @@ class InvalidDeclaration(DBQError, ValueError):
 
 
 class UnknownJobOption(InvalidDeclaration):
-    """A job of `settings.JOBS` has a key that means nothing here."""
+    """A job of `settings.JOBS`, or a `@job`, has a key that means nothing here."""
 
 
 class TaskNotDeclared(DBQError, ValueError):  # ValueError: what 3.x raised here
-    """A job is to go on with a task that does not stand in its list of `settings.JOBS`.
+    """A job is to go on with a task that does not stand in its list.
 
     `task` is its dotted path, or the place that a rerun asked for.
     """
@@ -59,9 +69,33 @@ class TaskNotDeclared(DBQError, ValueError):  # ValueError: what 3.x raised here
     def __str__(self) -> str:
         tasks = ", ".join(f"{place}: {task}" for place, task in enumerate(self.tasks))
         return (
-            f"Job {self.job_name!r} has no task {self.task!r}; settings.JOBS lists {tasks}. "
-            "Declare the task, or start from one of these: queue.rerun(job, from_task=…)."
+            f"Job {self.job_name!r} has no task {self.task!r}; it is declared with {tasks}. "
+            "Add the task where the job is declared; or, when the job has ended (cancel one that "
+            "waits), start from one of these by queue.rerun(job, from_task=…)."
         )
+
+
+class DjangoTaskNotFound(JobNotDeclared):
+    """A row names a Django task that this worker's code does not have; another worker's may."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, ())
+        self.path, self.reason = path, reason
+        self.args = (path, reason)
+
+    def __str__(self) -> str:
+        return f"There is no Django task {self.path!r} here: {self.reason}."
+
+
+class UnregisteredTask(InvalidDeclaration, SuspiciousOperation):
+    """A row names something that no job may call; it was not called."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path!r} is not to be run: {self.reason}."
 
 
 class TaskNotFound(DBQError, ImportError):
@@ -73,8 +107,8 @@ class TaskNotFound(DBQError, ImportError):
 
     def __str__(self) -> str:
         return (
-            f"{self.path!r} leads to no {self.wanted}: {self.reason}. Mend the path in "
-            "settings.JOBS, or the module that it names."
+            f"{self.path!r} leads to no {self.wanted}: {self.reason}. Correct the path where the "
+            "job is declared, or the module that it names."
         )
 
 
@@ -87,6 +121,52 @@ class InvalidJob(DBQError, ValueError):
 
     def __str__(self) -> str:
         return f"The job's {self.field} cannot be stored: {self.reason}"
+
+
+class PayloadTooLarge(InvalidJob):
+    """A job's workspace, or a Django task's arguments and metadata, is larger than `DBQ` allows.
+
+    `size` and `limit` are bytes of JSON. Only what is enqueued is measured: a workspace may grow
+    while its job runs.
+    """
+
+    def __init__(self, job_name: str, size: int, limit: int) -> None:
+        super().__init__(
+            "workspace",
+            f"job {job_name!r} brings {size} bytes of JSON, and DBQ['MAX_PAYLOAD_BYTES'] allows "
+            f"{limit}. Keep what is large in a file or a row of its own, and its path or its key "
+            "in the job.",
+        )
+        self.args = (job_name, size, limit)
+        self.job_name, self.size, self.limit = job_name, size, limit
+
+
+class AlreadyEnqueued(DBQError):
+    """A job is declared `unique`, and one that is the same has not ended; nothing was written.
+
+    `job` is that other one. `queue.enqueue` and `Job.objects.create` return it instead.
+    """
+
+    def __init__(self, job: Any) -> None:
+        super().__init__(job)
+        self.job = job
+
+    def __str__(self) -> str:
+        return f"A job that is the same is there: {self.job}. Wait for its end, or cancel it."
+
+
+class InvalidMetadata(DBQError, TypeError):
+    """The metadata of a Django task is no dict, or holds what it may not."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"The metadata of a Django task cannot be kept: {self.reason}. It is a dict of JSON "
+            "values, whose keys are texts that do not begin with '_'."
+        )
 
 
 class WorkspaceNotJSON(DBQError, TypeError):
@@ -141,7 +221,8 @@ class InvalidOption(DBQError, ValueError):
         self.option, self.found, self.expected = option, found, expected
 
     def __str__(self) -> str:
-        return f"--{self.option} must be {self.expected}, not {self.found}."
+        option = self.option if self.option == "queue_name" else f"--{self.option}"
+        return f"{option} must be {self.expected}, not {self.found}."
 
 
 class DatabaseNotReady(DBQError):
@@ -155,6 +236,17 @@ class DatabaseNotReady(DBQError):
         return f"Database {self.alias!r} is not ready: {self.reason} {self.hint}"
 
 
+class CannotAdopt(DBQError):
+    """The tasks of another queue cannot be adopted; of the batch at hand nothing was written."""
+
+    def __init__(self, source: str, reason: str, hint: str) -> None:
+        super().__init__(source, reason, hint)
+        self.source, self.reason, self.hint = source, reason, hint
+
+    def __str__(self) -> str:
+        return f"Cannot adopt from {self.source}: {self.reason}. {self.hint}"
+
+
 class WrongState(DBQError, ValueError):
     """A job is not in a state in which this can be done to it; nothing was written."""
 
@@ -164,6 +256,57 @@ class WrongState(DBQError, ValueError):
 
     def __str__(self) -> str:
         return f"Job {self.job_id} is {self.found}; it should be {' or '.join(self.expected)}."
+
+
+class TooManyJobs(DBQError, RuntimeError):
+    """In a test, `run_jobs` has run as many tasks as it may, and jobs are still due."""
+
+    def __init__(self, most: int, next_job: str) -> None:
+        super().__init__(most, next_job)
+        self.most, self.next_job = most, next_job
+
+    def __str__(self) -> str:
+        return (
+            f"run_jobs() has run {self.most} tasks and is not done: job {self.next_job!r} is next. "
+            "Does a task enqueue its own job again, or is one tried again without a wait? If there "
+            "are really so many, call run_jobs(max_jobs=…)."
+        )
+
+
+class WaitTimeout(DBQError, TimeoutError):
+    """A job that somebody waits for has not ended in the given time. It goes on.
+
+    `unserved_queue` is its queue, if no live worker serves that.
+    """
+
+    unserved_queue: str | None = None
+
+    def __init__(self, job_id: object, name: str, state: str, seconds: float) -> None:
+        super().__init__()
+        self.args = (job_id, name, state, seconds)
+        self.job_id, self.name, self.state, self.seconds = job_id, name, state, seconds
+
+    def __str__(self) -> str:
+        queue = self.unserved_queue
+        why = "" if queue is None else f" No live worker serves the queue {queue!r}."
+        return (
+            f"Job {self.name!r} ({self.job_id}) is still {self.state} after {self.seconds} s.{why}"
+        )
+
+
+class WaitInTransaction(DBQError, RuntimeError):
+    """Somebody waits for a job while a transaction is open on its database."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias)
+        self.alias = alias
+
+    def __str__(self) -> str:
+        return (
+            f"A transaction is open on database {self.alias!r}. What was enqueued in it no worker "
+            "sees before it is committed, and what a worker commits it may never see: waiting "
+            "for a job could go on for ever. Wait when the transaction is over."
+        )
 
 
 class WorkerDied(DBQError):
@@ -199,7 +342,7 @@ def _text(error: DBQError, reason: object) -> str:
 
 def _duration(error: DBQError, value: object) -> timedelta:
     try:
-        return as_duration(value)
+        return as_wait(value)
     except ValueError as refusal:
         raise ValueError(
             f"{type(error).__name__} takes a timedelta or seconds: {refusal}."
@@ -211,6 +354,11 @@ def _moment(error: DBQError, value: object) -> datetime:
         raise TypeError(f"{type(error).__name__} takes a datetime as until=…, not {value!r}.")
     if settings.USE_TZ and value.utcoffset() is None:
         raise ValueError(f"{type(error).__name__} takes an aware datetime; {value!r} is naive.")
+    if not is_storable(value):
+        raise ValueError(
+            f"{type(error).__name__} takes a datetime of a year from {FIRST_YEAR} to {LAST_YEAR}, "
+            f"not {value!r}."
+        )
     return value
 
 

@@ -66,6 +66,10 @@ class QueueSettings:
     """How long finished jobs are kept; then workers delete them. None, 3.3's way: for ever. A
     duration; or a dict of them by state, in which `"JOBS"` holds those of single names."""
 
+    max_payload_bytes: int | None = 1_048_576
+    """How long the JSON of a job's workspace, or of a Django task's arguments, may be when it is
+    enqueued. None: any length."""
+
     def __post_init__(self) -> None:
         if isinstance(self.rate_limit, bool) or not isinstance(self.rate_limit, (int, float)):
             raise _wrong("RATE_LIMIT", self.rate_limit, "a number of seconds")
@@ -77,6 +81,7 @@ class QueueSettings:
             raise _wrong("MAX_CRASHES", self.max_crashes, "a whole number")
         if self.max_crashes < 1:
             raise _wrong("MAX_CRASHES", self.max_crashes, "a whole number from 1 up")
+        _require_size("MAX_PAYLOAD_BYTES", self.max_payload_bytes)
 
 
 KNOWN_KEYS = tuple(field.name.upper() for field in fields(QueueSettings))
@@ -84,9 +89,7 @@ KNOWN_KEYS = tuple(field.name.upper() for field in fields(QueueSettings))
 
 def current() -> QueueSettings:
     """The project's settings as they are now; raises ImproperlyConfigured when they are wrong."""
-    given = getattr(settings, "DBQ", {})
-    if not isinstance(given, Mapping):
-        raise ImproperlyConfigured(f"settings.DBQ must be a dict, not {given!r}.")
+    given = _given()
     unknown = sorted(str(key) for key in given if key not in KNOWN_KEYS)
     if unknown:
         raise ImproperlyConfigured(
@@ -98,6 +101,26 @@ def current() -> QueueSettings:
         if key in values:
             values[key] = parse(values[key])
     return QueueSettings(**values)
+
+
+def max_payload_bytes() -> int | None:
+    """That setting alone: it is asked for with each job, and the others take time to parse."""
+    value: int | None = _given().get("MAX_PAYLOAD_BYTES", QueueSettings.max_payload_bytes)
+    _require_size("MAX_PAYLOAD_BYTES", value)
+    return value
+
+
+def _given() -> Mapping[str, Any]:
+    given = getattr(settings, "DBQ", {})
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured(f"settings.DBQ must be a dict, not {given!r}.")
+    return given
+
+
+def _require_size(key: str, value: Any) -> None:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (is_number and value > 0):
+        raise _wrong(key, value, "a whole number of bytes from 1 up, or None for any length")
 
 
 def _lease(value: Any) -> timedelta:

@@ -12,13 +12,14 @@ def get_next_task_name(job_name: str, current_task: str | None = None) -> str | 
     `update_next_task()` knows its place and has no such limit.
 
     Raises:
-        JobNotDeclared: (a KeyError) `settings.JOBS` has no such name.
+        JobNotDeclared: (a KeyError) no job of this name is declared.
         TaskNotDeclared: (a ValueError) the job has no such task.
     """
     declaration = declaration_of(job_name)
     if current_task is None:
         return declaration.tasks[0]
-    return declaration.after(declaration.place_of(current_task, None))
+    following, _ = declaration.following(current_task, None)
+    return following or None
 
 
 def get_pre_task_hook_name(job_name: str) -> str | None:

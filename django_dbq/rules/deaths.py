@@ -36,6 +36,7 @@ class Death:
     worker: str  # host and process id
     cause: str
     was_running: frozenset[UUID] | None = None  # the jobs whose tasks ran; None: nobody knows
+    had_ended: frozenset[UUID] = frozenset()  # there, just before; perhaps not written down yet
     ran_elsewhere: frozenset[UUID] = frozenset()  # in processes of their own, which died with it
     overran: frozenset[UUID] = frozenset()  # it was killed for these
     is_crash: bool = True  # False: it was made to end, and no job is to blame
@@ -43,12 +44,15 @@ class Death:
     def knowing(self, held: Collection[UUID], *, threads: int) -> frozenset[UUID]:
         """The jobs that ran, of those that it held.
 
+        Where none ran it may have died of what one has left behind that had just ended: without
+        that, such a job would be new each time, and take down one worker after the other.
+
         Where nobody knows: jobs that were claimed and not started go back within a second, so that
         a worker with no more jobs than threads was running them all. With more of them it had just
-        claimed, and nobody is blamed: it will claim fewer when it starts anew.
+        claimed, and will claim fewer when it starts anew, or they are async. Nobody is blamed.
         """
         if self.was_running is not None:
-            return self.was_running
+            return self.was_running or self.had_ended
         return frozenset(held) if len(held) <= threads else frozenset()
 
     def verdict(self, job_id: UUID, state: State | str, running: Collection[UUID]) -> Verdict:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django_dbq.durations import as_duration
+from django_dbq.durations import LONGEST_WAIT, as_duration, as_wait
 from django_dbq.exceptions import InvalidDeclaration, UnknownJobOption
 from django_dbq.rules.retry import RetryPolicy
 
 DOTTED_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-LONGEST_PATH = 100  # characters: the width of the column `next_task`
+LONGEST_PATH = 255  # characters: the width of the column `next_task`
+LONGEST_NAME, LONGEST_QUEUE_NAME = 255, 60  # of their columns, too
+SMALLEST_PRIORITY, LARGEST_PRIORITY = -32_768, 32_767
 ISOLATIONS = ("thread", "process")
 
 
@@ -56,6 +58,15 @@ def _duration(place: str, value: Any) -> timedelta:
         raise _wrong(place, value, hint) from None
 
 
+def _wait(place: str, value: Any) -> timedelta:
+    duration = _duration(place, value)
+    try:
+        return as_wait(duration)
+    except ValueError:
+        hint = f"No job waits for so long; it should be {LONGEST_WAIT.days} days at most."
+        raise _wrong(place, value, hint) from None
+
+
 def _timeout(place: str, value: Any) -> timedelta | None:
     if value is None:
         return None
@@ -77,6 +88,33 @@ def _flag(place: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise _wrong(place, value, "It should be True or False.")
     return value
+
+
+def _queue_name(place: str, value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_QUEUE_NAME:
+        hint = f"It should be the name of a queue, of at most {LONGEST_QUEUE_NAME} characters."
+        raise _wrong(place, value, hint)
+    return value
+
+
+def _priority(place: str, value: Any) -> int:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not is_number or not SMALLEST_PRIORITY <= value <= LARGEST_PRIORITY:
+        hint = f"It should be a whole number from {SMALLEST_PRIORITY} to {LARGEST_PRIORITY}."
+        raise _wrong(place, value, hint)
+    return int(value)
+
+
+def _unique(place: str, value: Any) -> tuple[str, ...] | None:
+    """None: not unique. The names of the parts that count; all do, if there are none."""
+    if value is None or isinstance(value, bool):
+        return () if value else None
+    names = [value] if isinstance(value, str) else value
+    is_list = isinstance(names, (list, tuple, set, frozenset))
+    if not is_list or not names or not all(isinstance(name, str) and name for name in names):
+        hint = "It should be True, or the names of those arguments that make jobs the same."
+        raise _wrong(place, value, hint)
+    return tuple(sorted(names))
 
 
 def _retry(place: str, value: Any) -> RetryPolicy | None:
@@ -110,7 +148,7 @@ def _delays(place: str, value: Any) -> tuple[timedelta, ...]:
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence) or not value:
         hint = "It should be a list of timedeltas or seconds, with at least one in it."
         raise _wrong(place, value, hint)
-    return tuple(_duration(f"{place}[{index}]", each) for index, each in enumerate(value))
+    return tuple(_wait(f"{place}[{index}]", each) for index, each in enumerate(value))
 
 
 def _on(place: str, value: Any) -> tuple[Any, ...]:
@@ -147,12 +185,15 @@ PARSERS: dict[str, Parser] = {
     "grace": _duration,
     "isolation": _isolation,
     "atomic": _flag,
+    "queue_name": _queue_name,
+    "priority": _priority,
+    "unique": _unique,
 }
 
 _RETRY_PARSERS: dict[str, Parser] = {
     "max_attempts": _max_attempts,
-    "backoff": _duration,
-    "max_backoff": _duration,
+    "backoff": _wait,
+    "max_backoff": _wait,
     "jitter": _flag,
     "delays": _delays,
     "on": _on,

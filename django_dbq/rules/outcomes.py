@@ -1,7 +1,7 @@
 """What an attempt at a task can lead to.
 
 Running a job decides on an outcome, and `worker/acknowledger.py` has it written; but the success of
-an atomic task is written with it, by `worker/executor.py`.
+an atomic task is written with it, by `worker/atomic.py`.
 """
 
 from __future__ import annotations
@@ -89,16 +89,12 @@ class Outcome:
 
     changes: Mapping[str, Any] = field(default_factory=dict)
     is_written: bool = False  # in the task's own transaction: the job is `atomic`
+    story: Failure | None = None  # if the attempt failed: what is kept of it
 
     @property
     def state(self) -> State:
         """The state in which the job ends up."""
         return TRANSITIONS[self.transition].target
-
-    @property
-    def failure(self) -> Failure | None:
-        """The story to keep, if the attempt failed."""
-        return None
 
     def values(self, now: datetime) -> dict[str, Any]:
         """The columns that this outcome sets, `now` being the database's time."""
@@ -139,22 +135,16 @@ class Failed(Outcome):
 
     transition = "fail"
 
-    story: Failure | None = None
-
-    @property
-    def failure(self) -> Failure | None:
-        return self.story
-
 
 @dataclass(frozen=True)
-class Requeued(Failed):
+class Requeued(Outcome):
     """The attempt failed, and a hook set the job back to READY: 3.3's way to try again."""
 
     transition = "requeue"
 
 
 @dataclass(frozen=True)
-class Retried(Failed):
+class Retried(Outcome):
     """The attempt failed, and the job's `retry` (or the task itself) has another one follow."""
 
     transition = "retry"
@@ -166,7 +156,7 @@ class Retried(Failed):
 
 
 @dataclass(frozen=True)
-class Crashed(Failed):
+class Crashed(Outcome):
     """The task's own process died of it. It goes back: `attempts` is what it was before, and
     `crashes` has grown."""
 
@@ -197,7 +187,7 @@ class Snoozed(Outcome):
 
 
 @dataclass(frozen=True)
-class CalledOff(Failed):
+class CalledOff(Outcome):
     """The task, or somebody outside, ended the job. There is a story only if it failed as well."""
 
     transition = "call off"

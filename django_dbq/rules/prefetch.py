@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 BUFFER_SECONDS = 0.1  # of work that a worker keeps ready: longer makes urgent jobs wait
-MOST_IN_FLIGHT = 1_000  # so that one half can be fetched while the other half is worked off
+MOST_IN_FLIGHT = 4_000  # so that one half can be fetched while the other half is worked off
 RECENT = 0.2  # the weight of the newest duration in the running mean
 
 
-class Pace:
-    """The running mean of how long a job takes. One thread writes it; any may read."""
+class MeanDuration:
+    """The running mean of how long a job takes.
+
+    Each thread of a pool writes it, without a lock: a duration that is lost now and then does no
+    harm to a mean.
+    """
 
     def __init__(self) -> None:
         self.mean_seconds: float | None = None
@@ -21,6 +25,19 @@ class Pace:
             )
         else:
             self.mean_seconds += RECENT * (seconds - self.mean_seconds)
+
+
+class AsyncShare:
+    """Which part of the claimed jobs is async, judging by the last ones."""
+
+    def __init__(self) -> None:
+        self.value: float | None = None  # as long as there were none whose kind is known
+
+    def note(self, *, is_async: int, of: int) -> None:
+        """So many of a number of claimed jobs are async; they weigh as much as they are many."""
+        if of:
+            before = is_async / of if self.value is None else self.value
+            self.value = is_async / of + (before - is_async / of) * (1 - RECENT) ** of
 
 
 def appetite(
@@ -40,6 +57,20 @@ def appetite(
     if in_flight >= threads and in_flight > target // 2:
         return 0
     return max(0, target - in_flight)
+
+
+def appetite_for_both(*, startable: int, free_slots: int, async_share: float | None) -> int:
+    """How many jobs to claim if such a part of them will be async, which shows only afterwards.
+
+    So many that neither the others are more than are `startable` on threads, nor those more than
+    there are `free_slots` on the event loop: where one of the two is full, none. There may be very
+    many of these: then it takes more than one claim to fill them.
+    """
+    if not async_share:
+        return startable
+    by_slots = free_slots / async_share
+    by_threads = startable / (1 - async_share) if async_share < 1 else by_slots
+    return int(min(by_slots, by_threads, max(startable, MOST_IN_FLIGHT)))
 
 
 def fair_share(wanted: int, *, idle_threads: int, waiting: int, workers: int) -> int:

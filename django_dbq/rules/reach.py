@@ -13,10 +13,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
+from django_dbq.rules.budget import ask_again_at
+from django_dbq.rules.heads import Heads
+
 SHARE_OF_LOOKING_EVERYWHERE = 0.05  # of the time, at most
 SHARE_OF_ASKING_FOR_DUE = 0.05
-LONGEST_PAUSE_SECONDS = 5.0  # whatever a look took: it may have been the machine that stood still
 MOST_PRIORITIES = 50  # each is a look of its own
+MANY_QUEUES = 10_000  # a worker of every queue may see new names for ever
 
 
 class Found(Protocol):
@@ -30,6 +33,7 @@ class Reach:
     """What one worker remembers of its queues; to forget it costs nothing but time."""
 
     def __init__(self) -> None:
+        self.heads = Heads()  # of a worker of every queue
         self._begins: dict[str, dict[int, datetime]] = {}
         self._everywhere_at: dict[str, float] = {}
         self._ask_for_due_at: dict[str, float] = {}
@@ -49,8 +53,12 @@ class Reach:
         self, queue: str, jobs: Iterable[Found], *, began_at: float, ended_at: float
     ) -> None:
         """Such a look took from `began_at` to `ended_at` and found these jobs."""
-        pause_seconds = (ended_at - began_at) / SHARE_OF_LOOKING_EVERYWHERE
-        self._everywhere_at[queue] = ended_at + min(pause_seconds, LONGEST_PAUSE_SECONDS)
+        if len(self._begins) > MANY_QUEUES:
+            self._begins.clear()
+            self._everywhere_at.clear()
+        self._everywhere_at[queue] = ask_again_at(
+            SHARE_OF_LOOKING_EVERYWHERE, began_at=began_at, ended_at=ended_at
+        )
         self._begins[queue] = {}
         self.found(queue, jobs)
 
@@ -72,5 +80,6 @@ class Reach:
 
     def asked_for_due(self, queue: str, *, began_at: float, ended_at: float) -> None:
         """None was; asking took from `began_at` to `ended_at`."""
-        pause_seconds = (ended_at - began_at) / SHARE_OF_ASKING_FOR_DUE
-        self._ask_for_due_at[queue] = ended_at + min(pause_seconds, LONGEST_PAUSE_SECONDS)
+        self._ask_for_due_at[queue] = ask_again_at(
+            SHARE_OF_ASKING_FOR_DUE, began_at=began_at, ended_at=ended_at
+        )

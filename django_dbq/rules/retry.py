@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Union
 
-from django_dbq.durations import as_duration as as_duration
+from django_dbq.durations import as_wait
 from django_dbq.exceptions import Retry
 from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.callables import class_at, function_at
@@ -41,9 +42,10 @@ class RetryPolicy:
     never: tuple[ErrorClass, ...] = ()
     """These are not, whatever `on` says."""
 
-    decide: str | None = None
-    """Dotted path of a function `decide(job, exception, attempt)`. It returns the wait (a timedelta
-    or seconds), True for the wait that the other keys say, or False or None for no retry."""
+    decide: str | Callable[..., Any] | None = None
+    """A function `decide(job, exception, attempt)`, or its dotted path. It returns the wait (a
+    timedelta or seconds), True for the wait that the other keys say, or False or None for no
+    retry."""
 
     def delay(self, attempt: int) -> timedelta:
         """How long to wait after that attempt, the first being 1."""
@@ -64,11 +66,12 @@ class RetryPolicy:
 
 
 def delay_before_retry(
-    policy: RetryPolicy | None, job: Any, error: BaseException, attempt: int
+    policy: RetryPolicy | None, subject: Callable[[], Any], error: BaseException, attempt: int
 ) -> timedelta | None:
     """How long the job waits for another attempt after this error; None when there is none.
 
-    `attempt` is the number of the one that failed. Raises what the policy's own function raises.
+    `subject` returns what the policy's own function gets: the job, or a Django task's result, which
+    may be dear. `attempt` is the number of the one that failed. Raises what these functions raise.
     """
     asked = isinstance(error, Retry)
     if policy is None:
@@ -78,15 +81,16 @@ def delay_before_retry(
     if policy.max_attempts is not None and attempt >= policy.max_attempts:
         return None
     if isinstance(error, Retry):
-        return policy.delay(attempt) if error.after is None else as_duration(error.after)
+        return policy.delay(attempt) if error.after is None else error.after
     if not policy.covers(error):
         return None
     if policy.decide is None:
         return policy.delay(attempt)
-    answer = function_at(policy.decide)(job, error, attempt)
+    decide = function_at(policy.decide) if isinstance(policy.decide, str) else policy.decide
+    answer = decide(subject(), error, attempt)
     if answer is None or answer is False:
         return None
-    return policy.delay(attempt) if answer is True else as_duration(answer)
+    return policy.delay(attempt) if answer is True else as_wait(answer)
 
 
 def _is_one_of(error: BaseException, classes: tuple[ErrorClass, ...]) -> bool:

@@ -28,6 +28,7 @@ State.COMPLETED = State.COMPLETE  # type: ignore[attr-defined]
 
 WAITING = (State.NEW, State.READY)
 HELD = (State.PROCESSING, State.STOPPING)
+ALIVE = (*WAITING, *HELD)
 FINAL = (State.COMPLETE, State.FAILED, State.CANCELLED)
 
 

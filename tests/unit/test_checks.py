@@ -7,10 +7,17 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
-from django_dbq.checks import check_jobs, check_settings
+from django_dbq.checks import check_backends, check_jobs, check_settings
+from django_dbq.rules import declarations
 from django_dbq.rules.declarations import HOOK_KEYS
 
 GOOD = "tests.project.tasks.noop"
+ASYNC = "tests.processes.async_tasks.note_async"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_declared_beside_functions(monkeypatch):
+    monkeypatch.setattr(declarations, "_beside", {})
 
 
 def ids(messages):
@@ -18,7 +25,7 @@ def ids(messages):
 
 
 def test_the_declarations_of_this_project_are_good():
-    assert check_jobs() == check_settings() == []
+    assert check_jobs() == check_settings() == check_backends() == []
 
 
 def test_jobs_that_are_no_dict_are_e001(settings):
@@ -42,6 +49,26 @@ def test_a_task_that_cannot_be_called_is_e003(settings, path):
     assert message.id == "django_dbq.E003"
     assert path in message.msg
     assert "'job'" in message.msg
+
+
+def test_a_task_may_be_async_and_a_hook_may_not(settings):
+    settings.JOBS = {"job": {"tasks": [ASYNC]}}
+    assert check_jobs() == []
+
+    settings.JOBS = {"job": {"tasks": [GOOD], "post_task_hook": ASYNC}}
+    (message,) = check_jobs()
+    assert message.id == "django_dbq.E004"
+    assert "async" in message.msg
+
+
+def test_an_async_task_that_is_declared_atomic_is_e011(settings):
+    settings.JOBS = {"job": {"tasks": [GOOD, ASYNC], "atomic": True}}
+    (message,) = check_jobs()
+
+    assert message.id == "django_dbq.E011"
+    assert ASYNC in message.msg
+    assert "'job'" in message.msg
+    assert "sync_to_async" in message.hint
 
 
 @pytest.mark.parametrize("key", HOOK_KEYS)
@@ -137,3 +164,21 @@ def test_django_runs_these_checks(settings):
     assert {"django_dbq.E002", "django_dbq.E006"} <= set(ids(run_checks()))
     with pytest.raises(SystemCheckError, match=r"django_dbq\.E002"):
         call_command("check")
+
+
+def test_a_backend_of_ours_that_cannot_be_imported_is_e012(settings):
+    settings.TASKS = {
+        "default": {"BACKEND": "django_dbq.tasks_backend.DatabaseBackend"},
+        "theirs": {"BACKEND": "no.such.Backend"},
+    }
+    (message,) = check_backends()
+
+    assert message.id == "django_dbq.E012"
+    assert "settings.TASKS['default']['BACKEND']" in message.msg
+
+
+@pytest.mark.parametrize("tasks", [{}, None, [], {"default": None}, {"default": {}}])
+def test_settings_without_a_backend_of_ours_are_left_to_django(settings, tasks):
+    settings.TASKS = tasks
+
+    assert check_backends() == []

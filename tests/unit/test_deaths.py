@@ -34,6 +34,13 @@ def test_what_is_known_to_have_run_is_known_whatever_was_held(ran, held, threads
     assert death.knowing(held, threads=threads) == ran
 
 
+@given(SOME, SOME, SOME)
+def test_of_what_had_ended_only_a_job_is_suspected_beside_which_none_ran(ran, ended, held):
+    death = Death("host:7", "?", was_running=ran, had_ended=ended)
+
+    assert death.knowing(held, threads=1) == (ran or ended)
+
+
 @given(SOME, st.integers(1, 10))
 def test_where_nobody_knows_a_worker_with_a_job_for_each_thread_ran_them(held, threads):
     running = Death("host:7", "?").knowing(held, threads=threads)
@@ -64,6 +71,21 @@ def test_of_a_crash_only_the_job_that_ran_is_charged():
 
     assert verdict(death, IDS[0]) is Verdict.CRASH
     assert verdict(death, IDS[1]) is Verdict.HAND_BACK
+
+
+def test_a_job_that_has_just_ended_is_charged_when_nothing_ran():
+    held, ended = IDS[:2], frozenset(IDS[:1])
+    alone = Death("host:7", "killed by signal 11", was_running=frozenset(), had_ended=ended)
+    beside = Death(
+        "host:7", "killed by signal 11", was_running=frozenset(IDS[1:2]), had_ended=ended
+    )
+
+    def verdicts(death):
+        running = death.knowing(held, threads=1)
+        return [death.verdict(job_id, State.PROCESSING, running) for job_id in held]
+
+    assert verdicts(alone) == [Verdict.CRASH, Verdict.HAND_BACK]
+    assert verdicts(beside) == [Verdict.HAND_BACK, Verdict.CRASH]
 
 
 @pytest.mark.parametrize("was_running", [None, frozenset(IDS[:1])])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,11 +14,13 @@ from django_dbq.exceptions import (
     TaskNotDeclared,
     UnknownJobOption,
 )
+from django_dbq.rules import declarations
 from django_dbq.rules.declarations import (
     HOOK_KEYS,
     KNOWN_OPTIONS,
     JobDeclaration,
     declaration_of,
+    declare,
     declared_jobs,
     parse,
 )
@@ -40,12 +44,13 @@ def test_a_dict_and_a_bare_list_declare_the_same(tasks):
 def test_whoever_goes_from_task_to_task_passes_the_whole_list_and_ends(tasks):
     declaration = JobDeclaration("job", tuple(tasks))
     passed, task, place = [], tasks[0], 0
-    while task is not None:
-        place = declaration.place_of(task, place)
+    while task:
+        assert tasks[place] == task
         passed.append(task)
-        task, place = declaration.after(place), place + 1
+        task, place = declaration.following(task, place)
 
     assert passed == tasks
+    assert place is None
 
 
 @given(TASK_LISTS, st.none() | st.integers(min_value=-3, max_value=12))
@@ -84,6 +89,17 @@ def test_whatever_stands_in_the_settings_is_either_a_declaration_or_a_clear_erro
 def test_tasks_must_be_a_list_with_something_in_it(tasks):
     with pytest.raises(InvalidDeclaration, match="at least one"):
         parse("job", {"tasks": tasks})
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [(path for path in ["app.a"]), {"app.a": 1}.keys(), threading.Lock()],
+    ids=["generator", "keys", "lock"],
+)
+def test_what_cannot_be_copied_is_refused_like_any_other_value(settings, tasks):
+    settings.JOBS = {"job": {"tasks": tasks}}
+    with pytest.raises(InvalidDeclaration, match="list of dotted paths"):
+        declaration_of("job")
 
 
 @pytest.mark.parametrize(
@@ -146,14 +162,17 @@ def test_a_project_without_jobs_declares_none(settings):
     assert declared_jobs() == {}
 
 
-def test_an_unknown_name_is_a_key_error_that_names_the_known_ones(settings):
+def test_an_unknown_name_is_a_key_error_that_names_the_known_ones(settings, monkeypatch):
+    monkeypatch.setattr(declarations, "_beside", {})
     settings.JOBS = {"resize": ["app.a"], "mail": ["app.b"]}
+    declare(JobDeclaration("app.send", ("app.send",)))
     with pytest.raises(KeyError) as raised:
         declaration_of("rezise")
 
     assert isinstance(raised.value, JobNotDeclared)
     assert str(raised.value) == (
-        "settings.JOBS declares no job named 'rezise'. It declares: mail, resize."
+        "settings.JOBS declares no job named 'rezise', nor does any @job that is known here. "
+        "Known are: app.send, mail, resize."
     )
 
 
@@ -162,3 +181,10 @@ def test_what_is_added_to_the_settings_counts_at_once(settings):
     settings.JOBS["late"] = ["app.a"]
 
     assert declaration_of("late").tasks == ("app.a",)
+
+
+def test_an_unknown_path_is_told_where_workers_look_for_jobs_beside_functions():
+    error = JobNotDeclared("shop.other.lost", ["mail"])
+
+    assert "If a @job in shop.other declares it: workers do not import that module" in str(error)
+    assert "If a @job" not in str(JobNotDeclared("lost", ["mail"]))

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import pickle
 from datetime import date, datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 
 from django_dbq import exceptions
 from django_dbq.exceptions import (
+    AlreadyEnqueued,
     Cancel,
+    CannotAdopt,
     DatabaseNotReady,
     DBQError,
+    DjangoTaskNotFound,
     Fail,
     InvalidDeclaration,
     InvalidJob,
+    InvalidMetadata,
     InvalidOption,
     JobCancelled,
     JobInterrupted,
@@ -22,13 +27,18 @@ from django_dbq.exceptions import (
     JobNotDeclared,
     JobTimeout,
     LeaseLost,
+    PayloadTooLarge,
     PoisonJob,
     Retry,
     Snooze,
     TaskNotDeclared,
     TaskNotFound,
+    TooManyJobs,
     TransactionLeftOpen,
     UnknownJobOption,
+    UnregisteredTask,
+    WaitInTransaction,
+    WaitTimeout,
     WorkerDied,
     WorkspaceNotJSON,
     WrongState,
@@ -40,15 +50,24 @@ EXAMPLES = [
     UnknownJobOption("An unknown key.", hint="These are known."),
     TaskNotDeclared("mail", "app.gone", ["app.send"]),
     TaskNotDeclared("mail", 7, ["app.send"]),
+    DjangoTaskNotFound("app.tasks.send", "app.tasks has no 'send'"),
+    UnregisteredTask("os.system", "it is a builtin_function, and no Django task"),
     TaskNotFound("app.send", "no such module"),
     TaskNotFound("app.Odd", "no such module", "error class"),
     InvalidJob("priority", "99999 is outside."),
+    PayloadTooLarge("mail", 2_000_000, 1_048_576),
+    AlreadyEnqueued(SimpleNamespace(name="mail", pk="c0ffee", state="READY")),
+    InvalidMetadata("it is a list, and should be a dict"),
     WorkspaceNotJSON("mail", "a set is not JSON"),
     TransactionLeftOpen("default"),
     LeaseLost("c0ffee"),
     InvalidOption("threads", -1, "a number of threads from 1 up"),
     DatabaseNotReady("default", "it is down.", hint="Start it."),
+    CannotAdopt("django_tasks_db", "there is no such table", hint="Give --database."),
     WrongState("c0ffee", "PROCESSING", ["COMPLETE", "FAILED"]),
+    TooManyJobs(1000, "endless"),
+    WaitTimeout("c0ffee", "mail", "PROCESSING", 2.5),
+    WaitInTransaction("default"),
     WorkerDied("It was killed by signal 9."),
     PoisonJob(3, ["one:7", "two:8"]),
 ]
@@ -73,15 +92,21 @@ OLD_NAMES = {
     TaskNotDeclared: ValueError,
     TaskNotFound: ImportError,
     InvalidJob: ValueError,
+    PayloadTooLarge: ValueError,
     InvalidOption: ValueError,
+    InvalidMetadata: TypeError,
     WorkspaceNotJSON: TypeError,
     WrongState: ValueError,
+    TooManyJobs: RuntimeError,
+    WaitTimeout: TimeoutError,
+    WaitInTransaction: RuntimeError,
 }
 
 
 def kinds():
     found = [kind for kind in vars(exceptions).values() if isinstance(kind, type)]
-    return {kind for kind in found if issubclass(kind, Exception)} - {DBQError}
+    ours = [kind for kind in found if kind.__module__ == exceptions.__name__]
+    return {kind for kind in ours if issubclass(kind, Exception)} - {DBQError}
 
 
 def test_every_error_has_an_example_here():
@@ -115,7 +140,7 @@ def test_who_catches_what_3_3_raised_catches_ours(kind, old):
 
 
 def test_a_project_that_declares_nothing_is_told_so():
-    assert str(JobNotDeclared("mail")).endswith("It declares: nothing.")
+    assert str(JobNotDeclared("mail")).endswith("Known are: nothing.")
 
 
 def test_poison_without_names_says_so():

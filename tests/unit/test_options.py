@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_dbq.exceptions import InvalidDeclaration, UnknownJobOption
+from django_dbq.models import Job
 from django_dbq.rules.declarations import KNOWN_OPTIONS, JobDeclaration, parse
-from django_dbq.rules.options import PARSERS, RETRY_KEYS
+from django_dbq.rules.options import LONGEST_NAME, LONGEST_QUEUE_NAME, PARSERS, RETRY_KEYS
 from django_dbq.rules.retry import RetryPolicy
 
 TASKS = ("app.a",)
@@ -243,3 +244,52 @@ def test_atomic_is_a_flag(value):
 @pytest.mark.parametrize("value", [None, 0, 1, "yes", []])
 def test_atomic_is_nothing_but_a_flag(value):
     assert "True or False" in complaint("atomic", value).hint
+
+
+# ── queue_name and priority ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("value", ["", "q" * 61, None, 5, ["mail"]], ids=repr)
+def test_a_queue_has_a_name_that_its_column_can_hold(value):
+    complaint("queue_name", value)
+
+
+@pytest.mark.parametrize("value", [-32_769, 32_768, "5", 1.5, None, True], ids=repr)
+def test_a_priority_is_a_number_that_its_column_can_hold(value):
+    complaint("priority", value)
+
+
+def test_a_queue_and_a_priority_are_taken_as_they_are():
+    assert parsed("queue_name", "q" * 60) == "q" * 60
+    assert parsed("priority", -32_768) == -32_768
+
+
+def test_what_a_declaration_may_hold_is_what_the_columns_do():
+    assert Job._meta.get_field("queue_name").max_length == LONGEST_QUEUE_NAME
+    assert Job._meta.get_field("name").max_length == LONGEST_NAME
+
+
+# ── unique ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("value", [None, False])
+def test_a_job_is_not_unique_unless_it_says_so(value):
+    assert parsed("unique", value) is None
+
+
+def test_a_unique_job_is_so_by_all_arguments_or_by_those_that_are_named():
+    assert parsed("unique", True) == ()
+    assert parsed("unique", "account") == ("account",)
+    assert parsed("unique", ["month", "account"]) == ("account", "month")
+
+
+@pytest.mark.parametrize("value", [1, "", [], [""], [3], {"account": 1}, timedelta(1), object()])
+def test_what_makes_jobs_unique_is_names_and_nothing_else(value):
+    assert "names of those arguments" in complaint("unique", value).hint
+
+
+@pytest.mark.parametrize("key", ["backoff", "max_backoff", "delays"])
+def test_no_wait_is_declared_that_ends_beyond_all_years(key):
+    wait = [timedelta.max] if key == "delays" else timedelta.max
+
+    assert "at most" in complaint("retry", {key: wait}).hint

@@ -82,12 +82,12 @@ def test_what_a_task_changed_is_set_whatever_became_of_it(outcome):
 def test_a_failed_attempt_has_a_story(outcome):
     story = story_of(ValueError("x"))
 
-    assert outcome(story=story).failure is story
+    assert outcome(story=story).story is story
 
 
 @pytest.mark.parametrize("outcome", [Completed, Advanced, Snoozed, CalledOff, HandedBack, Declined])
 def test_what_is_no_failed_attempt_has_none(outcome):
-    assert outcome().failure is None
+    assert outcome().story is None
 
 
 def test_a_completed_job_has_no_next_task():

@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_dbq.rules.prefetch import BUFFER_SECONDS, MOST_IN_FLIGHT, Pace, appetite, fair_share
+from django_dbq.rules.prefetch import (
+    BUFFER_SECONDS,
+    MOST_IN_FLIGHT,
+    AsyncShare,
+    MeanDuration,
+    appetite,
+    appetite_for_both,
+    fair_share,
+)
 
 THREADS = st.integers(min_value=1, max_value=1_000)
 IN_FLIGHT = st.integers(min_value=0, max_value=2_000)
@@ -14,7 +22,7 @@ DURATIONS = st.lists(SECONDS, min_size=1)
 
 
 def pace_of(durations):
-    pace = Pace()
+    pace = MeanDuration()
     for seconds in durations:
         pace.note(seconds)
     return pace.mean_seconds
@@ -108,7 +116,7 @@ def test_a_worker_alone_takes_all_that_it_wants():
 
 
 def test_a_worker_that_has_run_nothing_knows_no_pace():
-    assert Pace().mean_seconds is None
+    assert MeanDuration().mean_seconds is None
 
 
 @given(DURATIONS)
@@ -133,3 +141,69 @@ def test_a_single_short_job_makes_nobody_greedy(seconds):
 
 def test_short_jobs_count_as_they_repeat():
     assert pace_of([10.0] + [0.001] * 100) < 0.002
+
+
+# ── Async jobs among the others ──────────────────────────────────────────────────────────────────
+
+SHARES = st.floats(min_value=0, max_value=1)
+
+
+@given(startable=COUNTS, free=COUNTS)
+def test_without_async_jobs_nothing_is_other_than_it_was(startable, free):
+    for share in (None, 0.0):
+        wanted = appetite_for_both(startable=startable, free_slots=free, async_share=share)
+        assert wanted == startable
+
+
+@given(startable=COUNTS, free=COUNTS)
+def test_with_async_jobs_alone_every_free_slot_is_wanted_up_to_a_largest_claim(startable, free):
+    wanted = appetite_for_both(startable=startable, free_slots=free, async_share=1.0)
+
+    assert wanted == min(free, max(startable, MOST_IN_FLIGHT))
+
+
+@given(startable=COUNTS, free=COUNTS, share=SHARES.filter(lambda share: 0 < share < 1))
+def test_of_neither_kind_more_is_taken_than_can_start(startable, free, share):
+    wanted = appetite_for_both(startable=startable, free_slots=free, async_share=share)
+
+    assert wanted * share <= free * (1 + 1e-9)
+    assert wanted * (1 - share) <= startable * (1 + 1e-9)
+
+
+def test_of_both_kinds_as_many_are_taken_as_there_is_room_for():
+    def wanted(startable, free):
+        return appetite_for_both(startable=startable, free_slots=free, async_share=0.8)
+
+    assert wanted(2, 100) == 10
+    assert wanted(100, 8) == 10
+    assert wanted(0, 100) == wanted(100, 0) == 0
+
+
+def share_of(*batches):
+    share = AsyncShare()
+    for is_async, of in batches:
+        share.note(is_async=is_async, of=of)
+    return share.value
+
+
+def test_the_share_is_unknown_until_a_job_of_known_kind_was_claimed():
+    assert share_of() is None
+    assert share_of((0, 0)) is None
+    assert share_of((3, 4)) == 0.75
+    assert share_of((0, 5)) == 0.0
+
+
+@given(st.lists(st.tuples(COUNTS, COUNTS).map(lambda two: (min(two), max(two))), min_size=1))
+def test_the_share_is_one(batches):
+    share = share_of(*batches)
+
+    assert share is None or 0 <= share <= 1
+
+
+def test_a_batch_counts_as_its_jobs_do_one_by_one():
+    assert abs(share_of((1, 1), (0, 10)) - share_of((1, 1), *[(0, 1)] * 10)) < 1e-9
+
+
+def test_a_share_that_has_changed_is_known_after_a_few_dozen_jobs():
+    assert share_of((0, 1_000), (30, 30)) > 0.99
+    assert share_of((1_000, 1_000), (0, 30)) < 0.01

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from django_dbq.rules import reach as rules
+from django_dbq.rules.budget import LONGEST_PAUSE_SECONDS
 from django_dbq.rules.reach import (
-    LONGEST_PAUSE_SECONDS,
     MOST_PRIORITIES,
     SHARE_OF_ASKING_FOR_DUE,
     SHARE_OF_LOOKING_EVERYWHERE,
@@ -65,6 +66,16 @@ def test_where_nothing_is_it_looks_everywhere(reach):
 
 def test_queues_know_nothing_of_each_other(reach):
     assert reach.begins("other", at=100) == {}
+
+
+def test_what_is_remembered_does_not_grow_with_each_queue_that_ever_was(monkeypatch):
+    monkeypatch.setattr(rules, "MANY_QUEUES", 10)
+    reach = Reach()
+    for number in range(1_000):
+        reach.looked_everywhere(f"queue {number}", [at(1)], began_at=99, ended_at=100)
+
+    assert reach.begins("queue 999", at=100)
+    assert max(len(each) for each in (reach._begins, reach._everywhere_at)) <= 11
 
 
 def test_with_many_priorities_one_look_everywhere_is_the_shorter_way(reach):

@@ -77,17 +77,21 @@ def test_a_job_that_is_tried_for_years_does_not_overflow(backoff, attempt):
     assert policy.delay(attempt) <= HOUR
 
 
+def never_asked():
+    raise AssertionError("what may be dear was asked for, and nobody needed it")
+
+
 # ── How often ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_without_a_policy_nothing_is_retried():
-    assert delay_before_retry(None, None, ERROR, 1) is None
+    assert delay_before_retry(None, never_asked, ERROR, 1) is None
 
 
 @pytest.mark.parametrize("error", [ERROR, JobTimeout(), SystemExit(3), KeyboardInterrupt()])
 @given(policy=POLICIES, attempt=ATTEMPTS)
 def test_the_last_attempt_is_followed_by_none_and_each_other_one_by_another(error, policy, attempt):
-    delay = delay_before_retry(policy, None, error, attempt)
+    delay = delay_before_retry(policy, never_asked, error, attempt)
 
     is_last = policy.max_attempts is not None and attempt >= policy.max_attempts
     assert (delay is None) == is_last
@@ -119,14 +123,14 @@ def test_on_and_never_mean_a_class_and_its_subclasses(error, on, never, base, sp
 def test_an_error_that_is_not_covered_ends_the_job_at_once():
     policy = RetryPolicy(on=(ConnectionError,))
 
-    assert delay_before_retry(policy, None, ConnectionResetError(), 1) is not None
-    assert delay_before_retry(policy, None, ValueError(), 1) is None
+    assert delay_before_retry(policy, never_asked, ConnectionResetError(), 1) is not None
+    assert delay_before_retry(policy, never_asked, ValueError(), 1) is None
 
 
 @pytest.mark.parametrize("path", ["no.such.Error", "NoSuchError", "os.path.sep", "os.path.join"])
 def test_a_path_that_is_no_error_class_is_told(path):
     with pytest.raises(TaskNotFound) as raised:
-        delay_before_retry(RetryPolicy(never=(path,)), None, ERROR, 1)
+        delay_before_retry(RetryPolicy(never=(path,)), never_asked, ERROR, 1)
 
     assert path in str(raised.value)
 
@@ -151,9 +155,8 @@ def decided(monkeypatch):
     def decided(answer, **policy):
         DECIDED.clear()
         monkeypatch.setattr(f"{__name__}.ANSWER", answer)
-        return delay_before_retry(
-            RetryPolicy(decide=f"{__name__}.decide", jitter=False, **policy), "the job", ERROR, 2
-        )
+        policy = RetryPolicy(decide=f"{__name__}.decide", jitter=False, **policy)
+        return delay_before_retry(policy, lambda: "the job", ERROR, 2)
 
     return decided
 
@@ -201,15 +204,15 @@ def test_a_function_is_not_asked_when_the_other_keys_have_answered(decided):
 
 @given(ATTEMPTS, st.timedeltas(timedelta(0), timedelta(days=30)))
 def test_a_task_may_ask_for_another_attempt_without_any_policy(attempt, after):
-    assert delay_before_retry(None, None, Retry(after=after), attempt) == after
-    assert delay_before_retry(None, None, Retry(), attempt) <= RetryPolicy().max_backoff
+    assert delay_before_retry(None, never_asked, Retry(after=after), attempt) == after
+    assert delay_before_retry(None, never_asked, Retry(), attempt) <= RetryPolicy().max_backoff
 
 
 @given(POLICIES, ATTEMPTS, st.timedeltas(timedelta(0), timedelta(days=30)))
 def test_a_task_that_asks_is_bound_by_the_number_of_attempts_alone(policy, attempt, after):
     is_last = policy.max_attempts is not None and attempt >= policy.max_attempts
 
-    delay = delay_before_retry(policy, None, Retry(after=after), attempt)
+    delay = delay_before_retry(policy, never_asked, Retry(after=after), attempt)
     assert delay == (None if is_last else after)
 
 
@@ -217,8 +220,8 @@ def test_a_task_that_asks_is_bound_by_the_number_of_attempts_alone(policy, attem
     "policy", [RetryPolicy(on=(ConnectionError,)), RetryPolicy(never=(Retry,))], ids=["on", "never"]
 )
 def test_a_task_that_asks_is_heard_whatever_errors_are_retried(policy):
-    assert delay_before_retry(policy, None, Retry(after=5), 1) == timedelta(seconds=5)
-    assert delay_before_retry(policy, None, Retry(), 1) is not None
+    assert delay_before_retry(policy, never_asked, Retry(after=5), 1) == timedelta(seconds=5)
+    assert delay_before_retry(policy, never_asked, Retry(), 1) is not None
 
 
 def test_a_task_that_asks_is_not_overruled_by_the_function(decided, monkeypatch):
@@ -226,5 +229,12 @@ def test_a_task_that_asks_is_not_overruled_by_the_function(decided, monkeypatch)
     DECIDED.clear()
     policy = RetryPolicy(decide=f"{__name__}.decide", jitter=False)
 
-    assert delay_before_retry(policy, None, Retry(), 1) == policy.backoff
+    assert delay_before_retry(policy, never_asked, Retry(), 1) == policy.backoff
     assert DECIDED == []
+
+
+def test_a_decision_to_wait_beyond_all_years_is_an_error():
+    policy = RetryPolicy(decide=lambda job, error, attempt: timedelta.max)
+
+    with pytest.raises(ValueError, match="longer than"):
+        delay_before_retry(policy, lambda: None, LookupError(), 1)
