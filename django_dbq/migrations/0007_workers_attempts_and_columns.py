@@ -15,6 +15,7 @@ from django_dbq.migrations._online import (
     AddFieldWithDatabaseDefault,
     AddNullableField,
     WaitForLocksAtMost,
+    WidenField,
 )
 
 STATES = ("NEW", "READY", "PROCESSING", "STOPPING", "FAILED", "COMPLETE", "CANCELLED")
@@ -71,11 +72,11 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("job_id", models.UUIDField(db_index=True)),
-                ("job_name", models.CharField(max_length=100)),
+                ("job_name", models.CharField(max_length=255)),
                 (
                     "task",
                     models.CharField(
-                        help_text="Dotted path of the task that was tried.", max_length=100
+                        help_text="Dotted path of the task that was tried.", max_length=255
                     ),
                 ),
                 (
@@ -122,6 +123,18 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ]
+        ),
+        # The path of a Django task, and its queue, may be longer than 3.3's names.
+        WidenField(model_name="job", name="name", field=models.CharField(max_length=255)),
+        WidenField(
+            model_name="job",
+            name="next_task",
+            field=models.CharField(max_length=255, blank=True),
+        ),
+        WidenField(
+            model_name="job",
+            name="queue_name",
+            field=models.CharField(max_length=60, default="default", db_index=True),
         ),
         AddFieldWithDatabaseDefault(
             model_name="job",
@@ -189,6 +202,34 @@ class Migration(migrations.Migration):
             name="killed_at",
             field=models.DateTimeField(
                 help_text="When its worker was killed because the task overran its timeout.",
+                null=True,
+            ),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="last_attempted_at",
+            field=models.DateTimeField(help_text="When a worker last took it.", null=True),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="backend",
+            field=models.CharField(
+                help_text="The alias in settings.TASKS of a Django task; empty for a job of JOBS.",
+                max_length=60,
+                null=True,
+            ),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="result",
+            field=models.JSONField(help_text="What its last task has returned.", null=True),
+        ),
+        AddNullableField(
+            model_name="job",
+            name="unique_key",
+            field=models.CharField(
+                help_text="No two jobs that have not ended have the same; empty: not unique.",
+                max_length=64,
                 null=True,
             ),
         ),

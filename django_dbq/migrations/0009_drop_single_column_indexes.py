@@ -18,10 +18,7 @@ class Migration(migrations.Migration):
 
     operations = [
         DropFieldIndexOnline(
-            model_name="job",
-            name="created",
-            field=models.DateTimeField(auto_now_add=True),
-            keep="dbq_created",
+            model_name="job", name="created", field=models.DateTimeField(auto_now_add=True)
         ),
         DropFieldIndexOnline(
             model_name="job",
@@ -35,7 +32,7 @@ class Migration(migrations.Migration):
         DropFieldIndexOnline(
             model_name="job",
             name="queue_name",
-            field=models.CharField(max_length=20, default="default"),
+            field=models.CharField(max_length=60, default="default"),
         ),
         DropFieldIndexOnline(
             model_name="job", name="priority", field=models.SmallIntegerField(default=0)

@@ -81,6 +81,22 @@ def drop_column(operation: migrations.AddField, app_label: str, editor: Any, old
         )
 
 
+class WidenField(migrations.AlterField):
+    """Let a text column hold more characters than before.
+
+    Locks: PostgreSQL changes its catalogue alone; MariaDB and MySQL do it in place, as long as the
+    bytes that a value's length takes stay as many: up to 63 characters, or from 64 on. SQLite holds
+    texts of any length in any column, and so has nothing to do.
+    """
+
+    def database_forwards(self, app_label: str, editor: Any, old: Any, new: Any) -> None:
+        if editor.connection.vendor != "sqlite":
+            super().database_forwards(app_label, editor, old, new)
+
+    def database_backwards(self, app_label: str, editor: Any, old: Any, new: Any) -> None:
+        self.database_forwards(app_label, editor, old, new)
+
+
 class AddIndexOnline(migrations.AddIndex):
     """Build one of the job table's own indexes without blocking writers.
 
@@ -159,10 +175,6 @@ class DropFieldIndexOnline(migrations.AlterField):
 
     atomic = False
 
-    def __init__(self, *args: Any, keep: str = "", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.keep = keep
-
     def database_forwards(self, app_label: str, editor: Any, old: Any, new: Any) -> None:
         model = old.apps.get_model(app_label, self.model_name)
         if not self.allow_migrate_model(editor.connection.alias, model):
@@ -174,7 +186,7 @@ class DropFieldIndexOnline(migrations.AlterField):
             if editor.connection.vendor == "mysql"
             else ""
         )
-        for name in editor._constraint_names(model, [column], index=True, exclude={self.keep}):
+        for name in editor._constraint_names(model, [column], index=True):
             editor.execute(f"DROP INDEX {concurrently}{editor.quote_name(name)}{on_table}")
 
     def database_backwards(self, app_label: str, editor: Any, old: Any, new: Any) -> None:

@@ -13,8 +13,8 @@ class Attempt(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     job_id = models.UUIDField(db_index=True)
-    job_name = models.CharField(max_length=100)
-    task = models.CharField(max_length=100, help_text="Dotted path of the task that was tried.")
+    job_name = models.CharField(max_length=255)
+    task = models.CharField(max_length=255, help_text="Dotted path of the task that was tried.")
     number = models.IntegerField(help_text="1 for the first try at this task.")
     exception = models.CharField(max_length=255, help_text="Dotted path of its class.")
     message = models.TextField(blank=True)

@@ -1,9 +1,10 @@
 """The four indexes of the job table, and how each database builds them.
 
 A job lives in few index entries and only while they are of use: finished rows stand in none but the
-primary key and `created`, future rows stand where no claim walks. PostgreSQL and SQLite say so with
-partial indexes. MySQL and MariaDB have none: there a virtual column is the queue's name (or the
-worker's id) while the row belongs in the index and NULL afterwards.
+primary key, future rows stand where no claim walks, and only a job that is declared `unique` stands
+where each key is once. PostgreSQL and SQLite say so with partial indexes. MySQL and MariaDB have
+none: there a virtual column is the queue's name (the worker's id, the key) while the row belongs in
+the index and NULL afterwards.
 
 See docs/decisions/0001-order-and-indexes.md.
 """
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
-from django_dbq.rules.states import HELD, WAITING, sql_list
+from django_dbq.rules.states import ALIVE, HELD, WAITING, sql_list
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -33,9 +34,9 @@ class JobIndex(models.Index):
 
     columns: tuple[str, ...]
     predicate: str | None = None
-    postgresql_method = ""
     mysql_columns: tuple[str, ...]
     mysql_virtual_columns: dict[str, str]
+    kind = "INDEX"
 
     def __init__(self, *, name: str, **options: Any) -> None:
         super().__init__(fields=self.columns, name=name)
@@ -52,11 +53,13 @@ class JobIndex(models.Index):
         using: str = "",
         **kwargs: Any,
     ) -> Any:
-        vendor = schema_editor.connection.vendor
-        if vendor == "mysql":
+        if schema_editor.connection.vendor == "mysql":
             return self._mysql_alter(model, schema_editor, *self._mysql_actions(schema_editor))
-        method = self.postgresql_method if vendor == "postgresql" else ""
-        return super().create_sql(model, schema_editor, using=method, **kwargs)
+        concurrently = kwargs.get("concurrently", False)
+        template = "sql_create_index_concurrently" if concurrently else "sql_create_index"
+        plain: str = getattr(schema_editor, template)
+        kwargs["sql"] = plain.replace("CREATE INDEX", f"CREATE {self.kind}")
+        return super().create_sql(model, schema_editor, using=using, **kwargs)
 
     def _get_condition_sql(self, model: Any, schema_editor: Any) -> str | None:
         return self.predicate
@@ -84,7 +87,8 @@ class JobIndex(models.Index):
             for column, definition in self.mysql_virtual_columns.items()
             if column not in present
         ]
-        index = f"ADD INDEX {quote(self.name)} ({', '.join(map(quote, self.mysql_columns))})"
+        columns = ", ".join(map(quote, self.mysql_columns))
+        index = f"ADD {self.kind} {quote(self.name)} ({columns})"
         return [*virtual, index]
 
     def _mysql_alter(
@@ -100,7 +104,7 @@ class ReadyIndex(JobIndex):
     predicate = READY
     mysql_columns = ("dbq_ready_queue", "dbq_rank", "created")
     mysql_virtual_columns = {
-        "dbq_ready_queue": f"varchar(20) GENERATED ALWAYS AS "
+        "dbq_ready_queue": f"varchar(60) GENERATED ALWAYS AS "
         f"(CASE WHEN {READY} THEN queue_name END) VIRTUAL",
         # MariaDB before 10.8 has no descending keys.
         "dbq_rank": "integer GENERATED ALWAYS AS (-priority) VIRTUAL",
@@ -114,7 +118,7 @@ class ScheduledIndex(JobIndex):
     predicate = SCHEDULED
     mysql_columns = ("dbq_scheduled_queue", "run_after")
     mysql_virtual_columns = {
-        "dbq_scheduled_queue": f"varchar(20) GENERATED ALWAYS AS "
+        "dbq_scheduled_queue": f"varchar(60) GENERATED ALWAYS AS "
         f"(CASE WHEN {SCHEDULED} THEN queue_name END) VIRTUAL",
     }
 
@@ -132,10 +136,18 @@ class HeldIndex(JobIndex):
     }
 
 
-class CreatedIndex(JobIndex):
-    """All jobs by age, for pruning. On PostgreSQL a BRIN: next to nothing for a row to pay."""
+class UniqueIndex(JobIndex):
+    """Jobs that were declared `unique` and have not ended: no two with one key.
 
-    columns = ("created",)
-    postgresql_method = " USING brin"
-    mysql_columns = ("created",)
-    mysql_virtual_columns: dict[str, str] = {}
+    Whatever ends a job frees its key, by that alone. And nothing that happens to one that has not
+    ended can meet another of its key.
+    """
+
+    columns = ("unique_key",)
+    predicate = f"unique_key IS NOT NULL AND state IN ({sql_list(ALIVE)})"
+    mysql_columns = ("dbq_unique_key",)
+    mysql_virtual_columns = {
+        "dbq_unique_key": f"varchar(64) GENERATED ALWAYS AS "
+        f"(CASE WHEN state IN ({sql_list(ALIVE)}) THEN unique_key END) VIRTUAL",
+    }
+    kind = "UNIQUE INDEX"

@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import OperationalError, connections, models, router, transaction
 from django.utils import timezone
 
 from django_dbq import settings as dbq_settings
 from django_dbq.clock import as_stored, aware_now, monotonic
-from django_dbq.exceptions import InvalidJob, LeaseLost, WorkspaceNotJSON
+from django_dbq.exceptions import (
+    AlreadyEnqueued,
+    InvalidDeclaration,
+    InvalidJob,
+    JobNotDeclared,
+    LeaseLost,
+)
 from django_dbq.models.arrivals import announce, is_soon
-from django_dbq.models.indexes import CreatedIndex, HeldIndex, ReadyIndex, ScheduledIndex
+from django_dbq.models.indexes import HeldIndex, ReadyIndex, ScheduledIndex, UniqueIndex
 from django_dbq.models.sweep import Sweep
+from django_dbq.models.unique import HasUniqueKey, insert_the_only_one, require_only_one
+from django_dbq.models.unsaid import UnsaidNumber, UnsaidText
 from django_dbq.models.worker import WorkerProcess
-from django_dbq.models.workspace import WorkspaceField
-from django_dbq.rules.callables import function_at
+from django_dbq.models.workspace import WorkspaceField, workspace_as_json
+from django_dbq.rules.callables import function_at, task_at
 from django_dbq.rules.declarations import JobDeclaration, declaration_of
+from django_dbq.rules.django_tasks import declaration_at
+from django_dbq.rules.due import why_no_time
 from django_dbq.rules.identifiers import uuid7
-from django_dbq.rules.nesting import DEEPEST_NESTING, is_readable
+from django_dbq.rules.options import (
+    LARGEST_PRIORITY,
+    LONGEST_NAME,
+    LONGEST_PATH,
+    LONGEST_QUEUE_NAME,
+    SMALLEST_PRIORITY,
+)
 from django_dbq.rules.states import FINAL, HELD, WAITING, State
+from django_dbq.rules.texts import why_refused
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_DELETE_JOBS_AFTER_HOURS = 24
 DELETED_AT_ONCE = 1_000  # rows at most in one transaction, so that others are not held up for long
 CLOCKS_DIFFER_AT_MOST = timedelta(minutes=5)
-CALLERS_CHOICE = {"force_insert", "force_update", "using", "update_fields"}  # of save()
-SMALLEST_PRIORITY, LARGEST_PRIORITY = -32_768, 32_767
+CALLERS_CHOICE = ("force_insert", "force_update", "using", "update_fields")  # of save(), in order
 
 # What only workers write. A `save()` elsewhere leaves these alone: an instance that was read before
 # a worker claimed the row would otherwise write back an older token, and the fence would be down.
@@ -44,20 +64,20 @@ WRITTEN_BY_WORKERS = frozenset(
         "crashes",
         "worker_id",
         "started_at",
+        "last_attempted_at",
         "finished_at",
+        "result",
         "is_due",
         "cancel_requested_at",
         "cancel_reason",
         "killed_at",
+        "unique_key",
     }
 )
 
 # And these, while a worker has the job: a `save()` after the last task would empty `next_task`
 # before the outcome is written; should the worker die between the two, all tasks would run again.
 WRITTEN_WITH_THE_OUTCOME = frozenset({"state", "next_task", "task_index"})
-
-# One encoder for all: json.dumps() makes a new one whenever it is given an option.
-as_json = json.JSONEncoder(allow_nan=False).encode
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -94,20 +114,40 @@ class JobQuerySet(models.QuerySet["Job"]):
                 )
         return self.to_process(queue_name).first()
 
+    def create(self, **kwargs: Any) -> Job:
+        """Enqueue a job. A `unique` one is enqueued unless there is one; then returns that.
+
+        Raises what `Job.save` does.
+        """
+        self._for_write = True
+        return self.model(**kwargs).save_or_find(force_insert=True, using=self.db)
+
     def bulk_create(self, objs: Iterable[Job], *args: Any, **kwargs: Any) -> list[Job]:
         """Enqueue many jobs in as few statements as the database allows.
 
         Creation hooks run, for each job and before anything is written. A job whose `next_task`
-        was filled in by hand is taken as it is, without its hook, as in 3.3.
+        was filled in by hand is taken as it is, without its hook, as in 3.3. Where a `unique` job
+        is there already, nothing is written, and the database says so by an IntegrityError; with
+        `ignore_conflicts=True` that job alone is left out.
         """
-        jobs = [job for job in objs if job.next_task or job._make_ready_to_insert()]
+        jobs = [job for job in objs if job._is_ready_by_hand() or job._make_ready_to_insert()]
+        largest = dbq_settings.max_payload_bytes()
         for job in jobs:
             job.workspace = {} if job.workspace is None else job.workspace
-            job.require_storable()
+            job.require_storable(largest)
+        if kwargs.get("ignore_conflicts"):
+            jobs = self._without_those_that_are_there(jobs)
         created = super().bulk_create(jobs, *args, **kwargs)
         for queue_name, count in Counter(job.queue_name for job in jobs if job._is_news).items():
             announce(queue_name, using=self.db, jobs=count)
         return created
+
+    def _without_those_that_are_there(self, jobs: list[Job]) -> list[Job]:
+        """Leave out those that are unique, and of whose key another one waits or runs."""
+        keys = {job.unique_key for job in jobs} - {None}
+        there = self.filter(HasUniqueKey(*keys)).values_list("unique_key", flat=True)
+        known = set(there) if keys else set()
+        return [job for job in jobs if job.unique_key not in known]
 
     def cancel(self, reason: str = "") -> int:
         """Call off these jobs: those that wait at once; workers of the others are asked to.
@@ -138,15 +178,17 @@ class JobQuerySet(models.QuerySet["Job"]):
     def sweep(self, created_before: datetime) -> Sweep:
         """A sweep over finished jobs of that age, and over those of vanished workers that were
         asked to stop."""
+        # Also what it reads is read where it deletes: a replica may lag, and locks nothing.
+        jobs = self.using(self.select_for_update().db)
         lease = dbq_settings.current().lease
         # Allowing for this host's clock, which is not the database's: deleting can wait.
         silent_since = aware_now() - lease - CLOCKS_DIFFER_AT_MOST
-        workers = WorkerProcess.objects.using(self.db).heard_since(silent_since)
+        workers = WorkerProcess.objects.using(jobs.db).heard_since(silent_since)
         living = list(workers.values_list("pk", flat=True))
         ownerless = models.Q(worker_id__isnull=True) | ~models.Q(worker_id__in=living)
         abandoned = models.Q(state=State.STOPPING) & ownerless
         finished = models.Q(state__in=FINAL)
-        return Sweep(self, (finished | abandoned) & models.Q(created__lte=created_before))
+        return Sweep(jobs, (finished | abandoned) & models.Q(created__lte=created_before))
 
     def delete_old(self, hours: float | None = None) -> None:
         """Delete finished jobs that were created more than `hours` (24 by default) ago.
@@ -172,12 +214,12 @@ class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     created = models.DateTimeField(auto_now_add=True)
     modified = models.DateTimeField(auto_now=True)
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=255)
     state = models.CharField(max_length=20, choices=State.choices, default=State.NEW)
-    next_task = models.CharField(max_length=100, blank=True)
+    next_task = models.CharField(max_length=255, blank=True)
     workspace = WorkspaceField(null=True)
-    queue_name = models.CharField(max_length=20, default="default")
-    priority = models.SmallIntegerField(default=0)
+    queue_name = models.CharField(max_length=60, default=UnsaidText("default"))
+    priority = models.SmallIntegerField(default=UnsaidNumber(0))
     run_after = models.DateTimeField(null=True)
 
     task_index = models.SmallIntegerField(
@@ -192,6 +234,7 @@ class Job(models.Model):
     )
     worker_id = models.BigIntegerField(null=True, help_text="The worker that holds or held it.")
     started_at = models.DateTimeField(null=True, help_text="When a worker first took it.")
+    last_attempted_at = models.DateTimeField(null=True, help_text="When a worker last took it.")
     finished_at = models.DateTimeField(null=True)
     is_due = models.BooleanField(
         null=True, help_text="True once a worker has seen run_after pass; empty before."
@@ -202,6 +245,17 @@ class Job(models.Model):
     cancel_reason = models.TextField(null=True)  # noqa: DJ001 (NULL: it was not cancelled)
     killed_at = models.DateTimeField(
         null=True, help_text="When its worker was killed because the task overran its timeout."
+    )
+    backend = models.CharField(  # noqa: DJ001 (NULL: a job of settings.JOBS)
+        max_length=60,
+        null=True,
+        help_text="The alias in settings.TASKS of a Django task; empty for a job of JOBS.",
+    )
+    result = models.JSONField(null=True, help_text="What its last task has returned.")
+    unique_key = models.CharField(  # noqa: DJ001 (NULL: it is not unique)
+        max_length=64,
+        null=True,
+        help_text="No two jobs that have not ended have the same; empty: not unique.",
     )
     gate = models.SmallIntegerField(
         null=True, help_text="Why the job may not run yet; empty when nothing is in its way."
@@ -226,7 +280,7 @@ class Job(models.Model):
             ReadyIndex(name="dbq_ready"),
             ScheduledIndex(name="dbq_scheduled"),
             HeldIndex(name="dbq_held"),
-            CreatedIndex(name="dbq_created"),
+            UniqueIndex(name="dbq_unique"),
         ]
 
     def __str__(self) -> str:
@@ -242,40 +296,112 @@ class Job(models.Model):
         raises LeaseLost and writes nothing.
 
         Raises:
-            JobNotDeclared: (a KeyError) `settings.JOBS` has no such name.
+            JobNotDeclared: (a KeyError) no job of this name is declared.
             WorkspaceNotJSON: (a TypeError) nothing was written.
-            InvalidJob: (a ValueError) a value does not fit its column; nothing was written.
+            InvalidJob: (a ValueError) a value does not fit its column, or what is enqueued is
+                larger than DBQ["MAX_PAYLOAD_BYTES"]; nothing was written.
+            AlreadyEnqueued: the job is declared `unique`, and there is one already; it is the
+                error's `job`. Nothing was written.
         """
         is_new = self._state.adding
+        alias = partial(self._alias_to_save, args, kwargs)  # only unique jobs need to know
         if is_new:
-            if not self._make_ready_to_insert():
+            if not self._make_ready_to_insert(alias):
                 return
-        elif not args and not kwargs.keys() & CALLERS_CHOICE and self.pk is not None:
+        elif not args and not kwargs.keys() & set(CALLERS_CHOICE) and self.pk is not None:
             kwargs["update_fields"] = self._fields_to_save()
-        self.require_storable()
-        super().save(*args, **kwargs)
+        self.require_storable(dbq_settings.max_payload_bytes() if is_new else None)
+        save = partial(super().save, *args, **kwargs)
+        if is_new and self.unique_key is not None:
+            insert_the_only_one(self, save, using=alias())
+        else:
+            save()
         if is_new and self._is_news:
             announce(self.queue_name, using=str(self._state.db))
         if self.is_held_here:
             self._note_checkpoint(kwargs.get("update_fields"))
+
+    def _alias_to_save(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """The database to which `save` writes that is called with these arguments."""
+        using: str | None = {**dict(zip(CALLERS_CHOICE, args)), **kwargs}.get("using")
+        return using or router.db_for_write(type(self), instance=self)
+
+    def save_or_find(self, **kwargs: Any) -> Job:
+        """Save a new job and return it; or the one that is there, of a unique one."""
+        try:
+            self.save(**kwargs)
+        except AlreadyEnqueued as error:
+            there: Job = error.job
+            if there.unique_key != self.unique_key:  # another one, which a hook wanted to enqueue
+                raise
+            return there
+        return self
 
     @property
     def _is_news(self) -> bool:
         """Whether workers that wait for jobs want to hear of this one."""
         return self.state in WAITING and is_soon(self.run_after)
 
-    def _make_ready_to_insert(self) -> bool:
-        """Fill in what a new job needs; False when its creation hook failed and that is logged."""
-        self.next_task, self.task_index = self.declaration.tasks[0], 0
+    def _make_ready_to_insert(self, alias: Callable[[], str] | None = None) -> bool:
+        """Fill in what a new job needs; False when its creation hook failed and that is logged.
+
+        If told in which database, raises AlreadyEnqueued before a hook runs in vain.
+        """
+        if self.backend is not None:
+            self.next_task, self.task_index = self.name, 0
+            with contextlib.suppress(JobNotDeclared, InvalidDeclaration):  # the worker will say so
+                self.take_unique_key(self.declaration)
+            return True
+        declaration = self.declaration
+        self.fill_in(declaration)
         self.workspace = self.workspace or {}
+        self.take_unique_key(declaration)  # by what the caller said, whatever a hook makes of it
         try:
+            if declaration.creation_hook and self.unique_key is not None and alias is not None:
+                require_only_one(self, using=alias())
             self.run_creation_hook()
+        except AlreadyEnqueued:
+            raise
         except Exception:
             if dbq_settings.current().creation_hook_errors != "log":
                 raise
             logger.exception("Job %r was not created: its creation hook raised.", self.name)
             return False
         return True
+
+    def fill_in(self, declaration: JobDeclaration) -> None:
+        """Begin with the declared list of tasks, and take what was declared for what is unsaid."""
+        self.next_task, self.task_index = declaration.tasks[0], 0
+        self._take_unsaid(declaration)
+
+    def _take_unsaid(self, declaration: JobDeclaration) -> None:
+        if isinstance(self.queue_name, UnsaidText):
+            self.queue_name = declaration.queue_name
+        if isinstance(self.priority, UnsaidNumber):
+            self.priority = declaration.priority
+
+    def _is_ready_by_hand(self) -> bool:
+        """Whether `next_task` was filled in by hand, as 3.3's recipe for many jobs had it."""
+        if not self.next_task:
+            return False
+        with contextlib.suppress(JobNotDeclared, InvalidDeclaration):
+            declaration = self.declaration
+            self._take_unsaid(declaration)
+            self.take_unique_key(declaration)
+        return True
+
+    def take_unique_key(self, declaration: JobDeclaration) -> None:
+        """Be the only one, if that is declared.
+
+        Raises WorkspaceNotJSON, or TypeError for arguments that a Django task does not take.
+        """
+        if declaration.unique is None:
+            return
+        text = self.workspace_as_json()
+        if not text:
+            reason = "an expression is known to the database alone, and the job is unique by it."
+            raise InvalidJob("workspace", reason)
+        self.unique_key = declaration.unique_key_of(json.loads(text))
 
     def _note_checkpoint(self, fields: Collection[str] | None) -> None:
         if fields is not None and "workspace" in fields:
@@ -312,20 +438,15 @@ class Job(models.Model):
         if self.is_held_here:
             self.token, self.worker_id = fence
 
-    def require_storable(self) -> None:
-        """Raise InvalidJob or WorkspaceNotJSON unless every database can store this job."""
-        for name, longest in _LONGEST.items():
-            value = getattr(self, name)
-            if isinstance(value, str) and len(value) > longest:
-                raise InvalidJob(
-                    name, f"{value!r} has {len(value)} characters, and the column holds {longest}."
-                )
-        if isinstance(self.priority, int) and not (
-            SMALLEST_PRIORITY <= self.priority <= LARGEST_PRIORITY
-        ):
-            raise InvalidJob(
-                "priority", f"{self.priority} is outside {SMALLEST_PRIORITY}…{LARGEST_PRIORITY}."
-            )
+    def require_storable(self, largest: int | None = None) -> None:
+        """Raise InvalidJob or WorkspaceNotJSON unless every database can store this job.
+
+        PayloadTooLarge, an InvalidJob, if its workspace has more than `largest` bytes.
+        """
+        for name, why_unstorable in WHY_UNSTORABLE.items():
+            reason = why_unstorable(getattr(self, name))
+            if reason:
+                raise InvalidJob(name, reason)
         if (
             settings.USE_TZ
             and isinstance(self.run_after, datetime)
@@ -336,7 +457,7 @@ class Job(models.Model):
                 f"{self.run_after!r} has no time zone, and USE_TZ is on. Use an aware datetime, "
                 "as in timezone.now() + timedelta(hours=1).",
             )
-        self.workspace_as_json()
+        self.workspace_as_json(largest)
 
     @property
     def is_workspace_unread(self) -> bool:
@@ -348,11 +469,16 @@ class Job(models.Model):
         self.workspace_in_row = in_row
         self.__dict__.pop("workspace", None)
 
-    def workspace_as_json(self) -> str:
-        """The workspace as text; raises WorkspaceNotJSON when JSON cannot express it."""
+    def workspace_as_json(self, largest: int | None = None) -> str:
+        """The workspace as text; raises WorkspaceNotJSON when JSON cannot express it.
+
+        And PayloadTooLarge, if `largest` is given and it is longer than that.
+
+        Empty for an expression, which the database computes: no row's workspace is that text.
+        """
         if hasattr(self.workspace, "resolve_expression"):
             return ""
-        return workspace_as_json(self.workspace, self.name)
+        return workspace_as_json(self.workspace, self.name, largest)
 
     # Calling it off
 
@@ -383,20 +509,19 @@ class Job(models.Model):
 
     @property
     def declaration(self) -> JobDeclaration:
-        """What `settings.JOBS` says about this job now."""
-        return declaration_of(self.name)
+        """What `settings.JOBS`, its `@job` or its Django task says about this job now."""
+        return declaration_of(self.name) if self.backend is None else declaration_at(self.name)
 
     def update_next_task(self) -> None:
         """Move on to the following task of the list; after the last, `next_task` is empty."""
-        declaration = self.declaration
-        place = declaration.place_of(self.next_task, self.task_index)
-        following = declaration.after(place)
-        self.next_task = following or ""
-        self.task_index = place + 1 if following else None
+        following = self.declaration.following(self.next_task, self.task_index)
+        self.next_task, self.task_index = following
 
     def run_next_task(self) -> None:
-        """Call the next task with this job."""
-        function_at(self.next_task)(self)
+        """Call the next task with this job, and wait for it if it is async. Not of Django tasks."""
+        returned = task_at(self.next_task)(self)
+        if inspect.iscoroutine(returned):
+            async_to_sync(_await)(returned)
 
     def get_pre_task_hook_name(self) -> str | None:
         """The dotted path of the hook, or None."""
@@ -454,19 +579,44 @@ class Job(models.Model):
         return dict(counts.annotate(models.Count("pk")))
 
 
-def workspace_as_json(workspace: dict[str, Any] | None, job_name: str) -> str:
-    """The text of a job's workspace; raises WorkspaceNotJSON when JSON cannot express it."""
+def _why_no_text(longest: int, text: Any) -> str | None:
+    if not isinstance(text, str):
+        if text is None:
+            return "it is None."
+        if hasattr(text, "resolve_expression"):
+            return None
+        text = str(text)  # as Django does
+    if len(text) > longest:
+        return f"{text!r} has {len(text)} characters, and the column holds {longest}."
+    refusal = why_refused(text)
+    return refusal and f"{refusal}: {text!r}."
+
+
+def _why_no_queue(name: Any) -> str | None:
+    return _why_no_text(LONGEST_QUEUE_NAME, name) if name != "" else "no worker can name it."
+
+
+def _why_no_priority(priority: Any) -> str | None:
+    if hasattr(priority, "resolve_expression"):
+        return None
     try:
-        text = as_json({} if workspace is None else workspace)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise WorkspaceNotJSON(job_name, str(error)) from error
-    if not is_readable(text):
-        raise WorkspaceNotJSON(job_name, f"it is nested deeper than {DEEPEST_NESTING}")
-    return text
+        number = int(priority)  # as Django does
+    except (TypeError, ValueError, OverflowError):
+        return f"{priority!r} is no whole number."
+    if not SMALLEST_PRIORITY <= number <= LARGEST_PRIORITY:
+        return f"{priority} is outside {SMALLEST_PRIORITY}…{LARGEST_PRIORITY}."
+    return None
 
 
-_LONGEST = {
-    field.name: field.max_length or 0
-    for field in Job._meta.concrete_fields
-    if field.name in ("name", "queue_name", "next_task")
+# Of a value: why some database or other cannot store it in this column; None if all can.
+WHY_UNSTORABLE: dict[str, Callable[[Any], str | None]] = {
+    "name": partial(_why_no_text, LONGEST_NAME),
+    "queue_name": _why_no_queue,
+    "next_task": partial(_why_no_text, LONGEST_PATH),
+    "priority": _why_no_priority,
+    "run_after": why_no_time,
 }
+
+
+async def _await(coroutine: Any) -> None:
+    await coroutine

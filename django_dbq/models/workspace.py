@@ -1,4 +1,4 @@
-"""The workspace's column: JSON that is parsed when somebody looks at it."""
+"""The workspace's column: JSON that is parsed when somebody looks at it; and its text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,43 @@ from typing import Any
 
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
+
+from django_dbq.exceptions import PayloadTooLarge, WorkspaceNotJSON
+from django_dbq.rules.nesting import DEEPEST_NESTING, is_readable
+from django_dbq.rules.texts import why_refused_in_json
+
+# One encoder for all: json.dumps() makes a new one whenever it is given an option.
+as_json = json.JSONEncoder(allow_nan=False).encode
+
+
+def as_storable_json(value: Any) -> str:
+    """The text of what JSON can express, databases can store and any process can read again.
+
+    Raises TypeError, ValueError or RecursionError for anything else.
+    """
+    text = as_json(value)
+    refusal = why_refused_in_json(text)
+    if refusal:
+        raise ValueError(refusal)
+    if not is_readable(text):
+        raise ValueError(f"it is nested deeper than {DEEPEST_NESTING}")
+    return text
+
+
+def workspace_as_json(
+    workspace: dict[str, Any] | None, job_name: str, largest: int | None = None
+) -> str:
+    """The text of a job's workspace; raises WorkspaceNotJSON when JSON cannot express it.
+
+    And PayloadTooLarge when it has more than `largest` bytes. It is ASCII, so that its length says.
+    """
+    try:
+        text = as_storable_json({} if workspace is None else workspace)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise WorkspaceNotJSON(job_name, str(error)) from error
+    if largest is not None and len(text) > largest:
+        raise PayloadTooLarge(job_name, len(text), largest)
+    return text
 
 
 def parsed(text: str) -> Any:
@@ -26,8 +63,9 @@ class Workspace(DeferredAttribute):
     def __get__(self, instance: Any, cls: Any = None) -> Any:
         if instance is None or instance.workspace_in_row is None:
             return super().__get__(instance, cls)
-        value = instance.__dict__[self.field.attname] = parsed(instance.workspace_in_row)
-        return value
+        value = parsed(instance.workspace_in_row)
+        # Of two threads that look first, both get the same one: each may change it.
+        return instance.__dict__.setdefault(self.field.attname, value)
 
 
 class WorkspaceField(models.JSONField):

@@ -13,7 +13,7 @@ from django.db import OperationalError, connection, connections, transaction
 from tests.compat.rows import indexes, insert_row, raw_rows
 from tests.compat.waiting import in_another_connection, wait_until
 
-OURS = {"dbq_ready", "dbq_scheduled", "dbq_held", "dbq_created"}
+OURS = {"dbq_ready", "dbq_scheduled", "dbq_held", "dbq_unique"}
 POSTGRESQL = pytest.mark.skipif(
     "connection.vendor != 'postgresql'", reason="only there an index is built CONCURRENTLY"
 )
@@ -186,7 +186,7 @@ def test_a_migration_that_was_interrupted_anywhere_can_be_run_again(
         else:
             break
         assert indexes() == expected, f"after an interruption at statement {number}"
-    assert number > 3
+    assert number >= 3
 
 
 def test_the_latest_schema_has_our_indexes_and_none_of_those_of_3_3(migrate):
