@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.db import connections
 
 from django_dbq.engines.base import Engine
+from django_dbq.engines.claiming import Claim
 from django_dbq.exceptions import DatabaseNotReady
 
-__all__ = ["Engine", "engine_for"]
+__all__ = ["Claim", "Engine", "engine_for"]
 
 
 def engine_for(using: str) -> Engine:

@@ -11,10 +11,9 @@ from typing import Any
 from django.utils.timezone import is_naive, make_aware
 
 from django_dbq.clock import aware_now
-from django_dbq.engines.base import MICROSECOND, SAME_IN_ALL, SET_FOR_EACH
+from django_dbq.engines.inserting import MICROSECOND, SAME_IN_ALL, SET_FOR_EACH, Run, length_of
 from django_dbq.engines.statements import FIELDS
-from django_dbq.models import Job
-from django_dbq.models.job import workspace_as_json
+from django_dbq.models.workspace import workspace_as_json
 from django_dbq.rules.identifiers import uuids7
 
 ROWS_IN_A_PART = 250  # some tens of kilobytes: the server works on one while the next is made
@@ -28,29 +27,33 @@ JSONB_VERSION = 1
 _EACH = struct.Struct("!h i16s iq iq iB")
 
 
-def copied(template: Job, workspaces: Sequence[dict[str, Any] | None]) -> Iterator[bytes]:
-    """What to send to insert a row like `template` for each workspace, in parts."""
-    rows = _rows(template, workspaces)
+def copied(runs: Sequence[Run], largest: int | None) -> Iterator[bytes]:
+    """What to send to insert a row like its template for each workspace, in parts."""
+    rows = _rows(runs, largest)
     yield BEGINNING
     while part := b"".join(islice(rows, ROWS_IN_A_PART)):
         yield part
     yield END
 
 
-def _rows(template: Job, workspaces: Sequence[dict[str, Any] | None]) -> Iterator[bytes]:
-    columns, name = len(SET_FOR_EACH) + len(SAME_IN_ALL), template.name
-    for_all = b"".join(_value(each, getattr(template, each)) for each in SAME_IN_ALL)
+def _rows(runs: Sequence[Run], largest: int | None) -> Iterator[bytes]:
+    columns, count = len(SET_FOR_EACH) + len(SAME_IN_ALL), length_of(runs)
     start = _microseconds(aware_now())
-    for created, id_bytes, workspace in zip(
-        range(start, start + len(workspaces)), uuids7(len(workspaces)), workspaces
-    ):
-        json = workspace_as_json(workspace, name).encode()
-        length = len(json) + 1
-        yield (
-            _EACH.pack(columns, 16, id_bytes, 8, created, 8, created, length, JSONB_VERSION)
-            + json
-            + for_all
-        )
+    stamps = zip(range(start, start + count), uuids7(count))
+    known: dict[int, bytes] = {}
+    for template, workspaces in runs:
+        name, for_all = template.name, known.get(id(template))
+        if for_all is None:
+            for_all = b"".join(_value(each, getattr(template, each)) for each in SAME_IN_ALL)
+            known[id(template)] = for_all
+        for workspace, (created, id_bytes) in zip(workspaces, stamps):
+            json = workspace_as_json(workspace, name, largest).encode()
+            length = len(json) + 1
+            yield (
+                _EACH.pack(columns, 16, id_bytes, 8, created, 8, created, length, JSONB_VERSION)
+                + json
+                + for_all
+            )
 
 
 def _value(name: str, value: Any) -> bytes:

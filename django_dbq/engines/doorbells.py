@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any
-
-from django.conf import settings
-from django.utils import timezone as django_timezone
+from typing import Any, ClassVar
 
 from django_dbq import clock
-from django_dbq.engines.holders import Holders
+from django_dbq.engines.queues import Queues
+from django_dbq.engines.sessions import Sessions
+from django_dbq.rules.queues import EVERY_QUEUE
 
 SHARE_OF_DEAR_LOOKS = 0.1  # of the time, at most
 DEAR_SECONDS = 0.05
@@ -22,88 +21,11 @@ KNOWN_SECONDS = 0.5  # for which a worker relies on what a look has told of sche
 LONG_PAST = datetime.min.replace(tzinfo=timezone.utc) + timedelta(days=2)
 
 
-class Doorbells(Holders):
-    """The verbs by which workers wait for jobs."""
-
-    ready_rows = ""  # which index a look goes by, where the planner has to be told
-
-    def doorbell(
-        self, queues: Sequence[str], *, worker_id: int, now: Callable[[], datetime]
-    ) -> Doorbell:
-        """What a worker of these queues waits for. `now` is a clock that tells the database's time.
-
-        To be used by one thread, the one whose connection it is.
-        """
-        return Doorbell(self, queues, worker_id=worker_id, now=now)
-
-    def next_due(self, queues: Sequence[str], *, now: datetime) -> datetime | None:
-        """From when on a job of these queues can be claimed: past, if one can; None: none waits.
-
-        Takes no lock, and may name a time at which other callers have taken the job already.
-        """
-        statement, parameters = self._look(queues, now)
-        with self.connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            answers = cursor.fetchone()
-        if any(answers[: len(queues)]):
-            return LONG_PAST
-        times = [self._as_moment(each) for each in answers[len(queues) :] if each is not None]
-        return min(times, default=None)
-
-    def count_ready(self, queues: Sequence[str], *, at_most: int, now: datetime) -> int:
-        """How many jobs of these queues can be claimed; counts no further than `at_most`."""
-        ready = (
-            f"(SELECT 1 AS one FROM {self.table} {self.ready_rows} WHERE {self.ready_in_queue} "
-            f"AND (run_after IS NULL OR run_after <= %s) "
-            f"ORDER BY {self.claim_order} LIMIT {int(at_most)})"
-        )
-        count = 0
-        with self.connection.cursor() as cursor:
-            for queue in queues:
-                cursor.execute(
-                    f"SELECT COUNT(*) FROM {ready} AS ready", [queue, self._as_parameter(now)]
-                )
-                count += cursor.fetchone()[0]
-                if count >= at_most:
-                    return at_most
-        return count
-
-    def _look(self, queues: Sequence[str], now: datetime) -> tuple[str, list[Any]]:
-        # Ordered as a claim is, and so from the same index: EXISTS would leave it to statistics,
-        # by which a table of finished jobs may seem full of ready ones.
-        ready = (
-            f"(SELECT 1 FROM {self.table} {self.ready_rows} WHERE {self.ready_in_queue} "
-            f"AND (run_after IS NULL OR run_after <= %s) ORDER BY {self.claim_order} LIMIT 1)"
-        )
-        soonest = (
-            f"(SELECT run_after FROM {self.table} WHERE {self.scheduled_in_queue} "
-            "ORDER BY run_after LIMIT 1)"
-        )
-        columns = ", ".join([ready] * len(queues) + [soonest] * len(queues))
-        of_ready = [each for queue in queues for each in (queue, self._as_parameter(now))]
-        return f"SELECT {columns}", [*of_ready, *queues]
-
-    def _as_moment(self, stored: Any) -> datetime:
-        """What a raw statement returns for a DateTimeField, as an aware time."""
-        moment: datetime = datetime.fromisoformat(stored) if isinstance(stored, str) else stored
-        if moment.tzinfo is not None:
-            return moment
-        zone = self.connection.timezone if settings.USE_TZ else None
-        return django_timezone.make_aware(moment, zone)
-
-    def wake_parked(self, queue: str, *, limit: int) -> bool:
-        """Wake up to so many workers that are parked and serve this queue; whether any was there.
-
-        Here nobody parks: workers look by themselves.
-        """
-        return False
-
-
 class Doorbell:
-    """Looks at pauses, which grow with the time in which nothing came: a share of it.
+    """Looks for jobs again and again, at pauses that are a share of the quiet time before them.
 
-    What a look costs, an idle worker then spends ever less often, and what comes after a long quiet
-    time waits for at most that share of it.
+    So the longer nothing has come, the more rarely an idle worker looks; and a job that comes after
+    a quiet time waits for at most that share of it.
     """
 
     share, shortest_seconds, longest_seconds = 0.015, 0.010, 0.250
@@ -180,3 +102,82 @@ class Doorbell:
             return pause
         due_in_seconds = (self._due_at - self.now()).total_seconds()
         return min(pause, max(due_in_seconds, self.shortest_seconds))
+
+
+class Doorbells(Sessions, Queues):
+    """The verbs by which workers wait for jobs."""
+
+    bell: ClassVar[type[Doorbell]] = Doorbell
+
+    def doorbell(
+        self, queues: Sequence[str], *, worker_id: int, now: Callable[[], datetime]
+    ) -> Doorbell:
+        """What a worker of these queues waits for. `now` is a clock that tells the database's time.
+
+        To be used by one thread, the one whose connection it is.
+        """
+        return self.bell(self, queues, worker_id=worker_id, now=now)
+
+    def next_due(self, queues: Sequence[str], *, now: datetime) -> datetime | None:
+        """From when on a job of these queues can be claimed: past, if one can; None: none waits.
+
+        Takes no lock, and may name a time at which other callers have taken the job already.
+        """
+        if EVERY_QUEUE in queues:
+            return self._next_due_of_all(now)
+        statement, parameters = self._look(queues, now)
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            answers = cursor.fetchone()
+        if any(answers[: len(queues)]):
+            return LONG_PAST
+        times = [self._as_moment(each) for each in answers[len(queues) :] if each is not None]
+        return min(times, default=None)
+
+    def _next_due_of_all(self, now: datetime) -> datetime | None:
+        if self.count_ready([EVERY_QUEUE], at_most=1, now=now):
+            return LONG_PAST
+        return next((moment for moment, _ in self.soonest()), None)
+
+    def count_ready(self, queues: Sequence[str], *, at_most: int, now: datetime) -> int:
+        """How many jobs of these queues can be claimed; counts no further than `at_most`."""
+        which, order = self.ready_in_queue, self.claim_order
+        if EVERY_QUEUE in queues:
+            which, order = self.ready, f"{self.ready_queue}, {self.claim_order}"
+        ready = (
+            f"(SELECT 1 AS one FROM {self.table} {self.ready_rows} WHERE {which} "
+            "AND (run_after IS NULL OR run_after <= %(now)s) "
+            f"ORDER BY {order} LIMIT {int(at_most)})"
+        )
+        count = 0
+        with self.connection.cursor() as cursor:
+            for queue in queues:
+                parameters = {"queue": queue, "now": self._as_parameter(now)}
+                cursor.execute(f"SELECT COUNT(*) FROM {ready} AS ready", parameters)
+                count += cursor.fetchone()[0]
+                if count >= at_most:
+                    return at_most
+        return count
+
+    def _look(self, queues: Sequence[str], now: datetime) -> tuple[str, list[Any]]:
+        # Ordered as a claim is, and so from the same index: EXISTS would leave it to statistics,
+        # by which a table of finished jobs may seem full of ready ones.
+        ready_in_queue = self.ready_in_queue % {"queue": "%s"}  # by place: there are several
+        ready = (
+            f"(SELECT 1 FROM {self.table} {self.ready_rows} WHERE {ready_in_queue} "
+            f"AND (run_after IS NULL OR run_after <= %s) ORDER BY {self.claim_order} LIMIT 1)"
+        )
+        soonest = (
+            f"(SELECT {self.soonest_run_after} FROM {self.table} WHERE {self.scheduled_in_queue} "
+            "ORDER BY run_after LIMIT 1)"
+        )
+        columns = ", ".join([ready] * len(queues) + [soonest] * len(queues))
+        of_ready = [each for queue in queues for each in (queue, self._as_parameter(now))]
+        return f"SELECT {columns}", [*of_ready, *queues]
+
+    def wake_parked(self, queue: str, *, limit: int) -> bool:
+        """Wake up to so many workers that are parked and serve this queue; whether any was there.
+
+        Here nobody parks: workers look by themselves.
+        """
+        return False

@@ -1,21 +1,21 @@
-"""Who holds jobs: workers that live, the dead whose jobs go back, and jobs without an owner."""
+"""Who holds jobs: the living who may give them back, the dead whose jobs go back, or nobody."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import Error, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from django_dbq.clock import as_stored
-from django_dbq.engines.sessions import Sessions
-from django_dbq.engines.statements import ids_by_token
+from django_dbq.engines.statements import ids_by_token, is_held_by
+from django_dbq.engines.workers import Workers
 from django_dbq.exceptions import JobTimeout, WorkerDied
-from django_dbq.models import Attempt, Job, WorkerProcess
+from django_dbq.models import Attempt, Job
 from django_dbq.models.arrivals import announce
 from django_dbq.rules.deaths import Death, Verdict
 from django_dbq.rules.outcomes import path_of
@@ -24,19 +24,49 @@ from django_dbq.rules.states import HELD, State
 RESCUED_AT_ONCE = 500
 
 
-class Holders(Sessions):
+class Holders(Workers):
     """The verbs about jobs in somebody's hands, but for writing down what became of them."""
 
+    def locked_by_others(self, jobs: Iterable[Job]) -> set[UUID]:
+        """Those of the jobs whose rows somebody else has locked, at this moment."""
+        if not self.connection.features.has_select_for_update_skip_locked:
+            return set()
+        ids = [job.pk for job in jobs]
+        rows = self.jobs.filter(pk__in=ids)
+        with transaction.atomic(using=self.using):
+            # As an UPDATE locks them: foreign keys that point to a row are in nobody's way.
+            no_key = self.connection.features.has_select_for_no_key_update
+            free = rows.select_for_update(skip_locked=True, no_key=no_key)
+            others = set(ids).difference(free.values_list("pk", flat=True))
+            # What is deleted is nobody's any more.
+            return set(rows.filter(pk__in=others).values_list("pk", flat=True)) if others else set()
+
     def mark_stopping(self, jobs: Collection[Job], *, now: datetime) -> None:
-        """Show on running jobs that their worker has been asked to exit."""
-        for held in self._still_held(jobs):
-            held.filter(state=State.PROCESSING).update(
+        """Show on running jobs that their worker has been asked to exit.
+
+        For people to see; so a row that somebody has locked is left as it is.
+        """
+        # Without locks at first: a worker that stops asks this again and again.
+        running: set[UUID] = set()
+        for rows in self._still_held(jobs):
+            running.update(rows.filter(state=State.PROCESSING).values_list("pk", flat=True))
+        if running:
+            running -= self.locked_by_others([job for job in jobs if job.pk in running])
+        for rows in self._still_held([job for job in jobs if job.pk in running]):
+            rows.filter(state=State.PROCESSING).update(
                 state=State.STOPPING, modified=as_stored(now)
             )
 
-    def cancel_requests(self, worker_id: int) -> list[UUID]:
-        """The jobs in this worker's hands that somebody has called off."""
-        return self._ids(f"{self.held_by_worker} AND cancel_requested_at IS NOT NULL", [worker_id])
+    def cancel_requests(self, jobs: Collection[Job]) -> list[UUID]:
+        """Which of these jobs of one worker, if it still has them, somebody has called off."""
+        if not jobs:
+            return []
+        ids = [self._id_as_parameter(job) for job in jobs]
+        return self._ids(
+            f"id IN ({', '.join(['%s'] * len(ids))}) AND cancel_requested_at IS NOT NULL "
+            f"AND {is_held_by(next(iter(jobs)).worker_id)}",
+            ids,
+        )
 
     def hand_back(self, jobs: Collection[Job], *, now: datetime, are_started: bool = False) -> int:
         """Give jobs back; it costs them no attempt, and they keep their place in the queue.
@@ -69,8 +99,25 @@ class Holders(Sessions):
 
     def hand_back_unknown(self, worker_id: int, *, known: Collection[UUID], now: datetime) -> int:
         """Give back what a living worker holds without knowing: a claim whose answer was lost."""
-        unknown = [pk for pk in self._ids_held_by(worker_id) if pk not in known]
-        return self._release(self.jobs.filter(pk__in=unknown, worker_id=worker_id), now)
+        # Without locks: it asks often, nearly always in vain, and the fence sees what has changed.
+        held = self._ids(self.held_by_worker, [worker_id])
+        unknown = [pk for pk in held if pk not in known]
+        jobs = self._read(unknown, worker_id)
+        if not jobs:
+            return 0
+        try:
+            return self.hand_back(jobs, now=now)
+        except Error as error:
+            if not self.is_lock_timeout(error):
+                raise
+        locked = self.locked_by_others(jobs)  # it is left to the next time
+        return self.hand_back([job for job in jobs if job.pk not in locked], now=now)
+
+    def _read(self, ids: Collection[UUID], worker_id: int) -> list[Job]:
+        """Those of the jobs that this worker holds."""
+        # Without `run_after`: SQL may have put a time there that Python does not have.
+        rows = self.jobs.filter(pk__in=ids, worker_id=worker_id).defer("run_after")
+        return list(rows) if ids else []
 
     def _release(
         self,
@@ -99,66 +146,6 @@ class Holders(Sessions):
             **changes,
         )
 
-    # Who is alive
-
-    def register(
-        self,
-        *,
-        hostname: str,
-        pid: int,
-        queues: Sequence[str],
-        threads: int,
-        now: datetime,
-    ) -> WorkerProcess:
-        """Make a worker known; its row's id is the owner of what it will claim."""
-        moment = as_stored(now)
-        return self._workers.create(
-            hostname=hostname[:255],
-            pid=pid,
-            queues=list(queues),
-            threads=threads,
-            started_at=moment,
-            last_seen=moment,
-        )
-
-    def heartbeat(self, worker_ids: Collection[int], *, now: datetime) -> set[int]:
-        """Say that these workers live; returns those that have been taken for dead already."""
-        workers = self._workers.filter(pk__in=worker_ids)
-        if workers.update(last_seen=as_stored(now)) == len(worker_ids):
-            return set()
-        return set(worker_ids).difference(workers.values_list("pk", flat=True))
-
-    def deregister(self, worker_id: int) -> None:
-        """Forget a worker that holds nothing any more."""
-        self._workers.filter(pk=worker_id).delete()
-
-    def silent_workers(self, *, since: datetime) -> list[int]:
-        """The workers that have sent no heartbeat since then."""
-        silent = self._workers.silent_since(since)
-        return list(silent.values_list("pk", flat=True))
-
-    def eldest_worker(self, *, heard_since: datetime) -> int | None:
-        """Of the workers that have sent a heartbeat since then, the first that was registered."""
-        heard = self._workers.heard_since(heard_since)
-        return heard.order_by("pk").values_list("pk", flat=True).first()
-
-    def queues_of_workers(self, *, heard_since: datetime) -> list[list[str]]:
-        """For each worker that has sent a heartbeat since then, the queues that it serves."""
-        heard = self._workers.heard_since(heard_since)
-        return list(heard.values_list("queues", flat=True))
-
-    def vanished_workers(self) -> list[int]:
-        """Workers that are not registered any more and hold jobs all the same.
-
-        One that was frozen just as it claimed: others buried it, and then the claim arrived.
-        """
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT DISTINCT worker_id FROM {self.table} WHERE {self.held_by_somebody} "
-                f"AND worker_id NOT IN (SELECT id FROM {self._workers_table})"
-            )
-            return [row[0] for row in cursor.fetchall()]
-
     def rescue(self, worker_id: int, death: Death, *, now: datetime) -> int:
         """Give back all that a dead worker holds, and forget the worker; returns how many jobs.
 
@@ -184,8 +171,12 @@ class Holders(Sessions):
         self, worker_id: int, death: Death, running: Collection[UUID], now: datetime
     ) -> int:
         with transaction.atomic(using=self.using):
-            ids = self._ids_held_by(worker_id, limit=RESCUED_AT_ONCE)
-            jobs = list(self.jobs.filter(pk__in=ids, worker_id=worker_id)) if ids else []
+            self._begin_to_write()
+            # By locks: another rescuer's jobs are stepped over.
+            ids = self._ids(
+                f"{self.held_by_worker} LIMIT {RESCUED_AT_ONCE} {self.lock_rows}", [worker_id]
+            )
+            jobs = self._read(ids, worker_id)
             self._announce(jobs)
             by_verdict: dict[Verdict, list[Job]] = {verdict: [] for verdict in Verdict}
             for job in jobs:
@@ -223,9 +214,6 @@ class Holders(Sessions):
             )
             for job in jobs
         )
-
-    def _ids_held_by(self, worker_id: int, *, limit: int = 100_000) -> list[UUID]:
-        return self._ids(f"{self.held_by_worker} LIMIT {limit} {self.lock_rows}", [worker_id])
 
     def orphans(self) -> list[UUID]:
         """Held jobs without an owner: a 3.3 worker is running them, or died doing it."""

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from django.db import DatabaseError
 
 from django_dbq.engines.base import Engine
+from django_dbq.engines.claiming import STARTED, Claim
 from django_dbq.engines.rows import ClaimedRows, fetched
-from django_dbq.engines.sessions import CONNECT_TIMEOUT_SECONDS, RESPONSE_TIMEOUT_SECONDS
+from django_dbq.engines.sessions import (
+    CONNECT_TIMEOUT_SECONDS,
+    LOCK_TIMEOUT_SECONDS,
+    RESPONSE_TIMEOUT_SECONDS,
+)
 from django_dbq.engines.statements import is_held_by, leaving_out
 from django_dbq.models import Job
 from django_dbq.rules.retention import Pace
 from django_dbq.rules.states import State
 
+LOCK_WAIT_TIMEOUT = 1205
 TRANSIENT_ERRORS = {
     1020,  # the record has changed
     1021,  # disk full
-    1205,  # lock wait timeout
+    LOCK_WAIT_TIMEOUT,
     1213,  # deadlock
     1290,  # read-only
     1317,  # interrupted
@@ -40,8 +46,14 @@ SOONER_AND_LATER = (
 
 
 class MySQLEngine(Engine):
+    """Names the index of each question, because its planner is misled by old statistics."""
+
     looks_along = True
-    ready_in_queue = "dbq_ready_queue = %s"
+    ready = "dbq_ready_queue IS NOT NULL"
+    ready_queue = "dbq_ready_queue"
+    ready_in_queue = "dbq_ready_queue = %(queue)s"
+    scheduled = "dbq_scheduled_queue IS NOT NULL"
+    scheduled_queue = "dbq_scheduled_queue"
     scheduled_in_queue = "dbq_scheduled_queue = %s"
     held_by_worker = "dbq_holder = %s"
     held_by_nobody = "dbq_holder = 0"
@@ -62,7 +74,7 @@ class MySQLEngine(Engine):
     def is_supported(self) -> bool:
         return bool(self.connection.features.has_select_for_update_skip_locked)
 
-    def now(self) -> datetime:
+    def _time(self) -> datetime:
         with self.connection.cursor() as cursor:
             # Django leaves the session's time zone alone, so NOW() could be anybody's.
             cursor.execute("SELECT UTC_TIMESTAMP(6)")
@@ -70,73 +82,58 @@ class MySQLEngine(Engine):
         return answer.replace(tzinfo=timezone.utc)
 
     def _lock_best(
-        self,
-        queue: str,
-        limit: int,
-        now: datetime,
-        but: Collection[tuple[str, str]],
-        begins: Mapping[int, datetime],
+        self, claim: Claim, queue: str, limit: int, begins: Mapping[int, datetime]
     ) -> list[Job]:
         if not begins:
-            return self._lock_best_of(queue, limit, now, but)
+            return self._lock_best_of(claim, queue, limit)
         jobs: list[Job] = []
-        for priority, begin in begins.items():
+        for along in begins.items():
             if len(jobs) < limit:
-                jobs += self._lock_best_of(queue, limit - len(jobs), now, but, priority, begin)
+                jobs += self._lock_best_of(claim, queue, limit - len(jobs), along)
         return jobs
 
     def _lock_best_of(
-        self,
-        queue: str,
-        limit: int,
-        now: datetime,
-        but: Collection[tuple[str, str]],
-        priority: int | None = None,
-        begin: datetime | None = None,
+        self, claim: Claim, queue: str, limit: int, along: tuple[int, datetime] | None = None
     ) -> list[Job]:
-        others, names = leaving_out(but)
+        """`along`: of this priority alone, and from this `created` on."""
+        others, names = leaving_out(claim.but, claim.only)
         parameters: dict[str, Any] = {
             **names,
             "queue": queue,
-            "now": self._as_parameter(now),
+            "now": self._as_parameter(claim.now),
             "limit": limit,
         }
-        if begin is not None:
-            others += " AND dbq_rank = -%(priority)s AND created >= %(begin)s"
-            parameters |= {"priority": priority, "begin": self._as_parameter(begin)}
+        if along:
+            priority, begin = along
+            others += " AND dbq_rank = %(rank)s AND created >= %(begin)s"
+            parameters |= {"rank": -priority, "begin": self._as_parameter(begin)}
         # The index is named because statistics of a table that empties and fills mislead the
         # planner, and InnoDB locks every row that it looks at.
         statement = (
-            f"SELECT {fetched()} FROM {self.table} FORCE INDEX (dbq_ready) "
-            f"WHERE {self.ready_in_queue.replace('%s', '%(queue)s')} "
+            f"SELECT {fetched()} FROM {self.table} {self.ready_rows} "
+            f"WHERE {self.ready_in_queue} "
             f"AND (run_after IS NULL OR run_after <= %(now)s){others} "
             f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
         )
         with self.connection.cursor() as cursor:
             cursor.execute(statement, parameters)
-            return ClaimedRows(self.connection, None, now).jobs(cursor.fetchall())
+            return ClaimedRows(self.connection, claim.worker_id, claim.now).jobs(cursor.fetchall())
 
-    def _mark_claimed(self, jobs: list[Job], worker_id: int | None, now: datetime) -> None:
-        moment = self._as_parameter(now)
+    def _mark_claimed(self, jobs: list[Job], claim: Claim) -> None:
+        moment = self._as_parameter(claim.now)
         self._update(
-            f"state = '{State.PROCESSING.value}', token = token + 1, attempts = attempts + 1, "
-            "worker_id = %s, started_at = COALESCE(started_at, %s), finished_at = NULL, "
+            f"{STARTED.format(now='%s')}, state = '{State.PROCESSING.value}', token = token + 1, "
+            "attempts = attempts + 1, worker_id = %s, last_attempted_at = %s, finished_at = NULL, "
             "modified = %s",
-            [worker_id, moment, moment],
+            [moment, claim.worker_id, moment, moment],
             jobs,
         )
         for job in jobs:
             job.token += 1
             job.attempts += 1
-            job.worker_id = worker_id
 
-    def _update_held(
-        self, values: dict[str, Any], jobs: Sequence[Job], workspaces: Sequence[str] | None
-    ) -> int:
-        tokens = {job.token for job in jobs}
-        if workspaces is not None or len(tokens) > 1:
-            return super()._update_held(values, jobs, workspaces)
-        fence = f" AND token = {tokens.pop()} AND {is_held_by(jobs[0].worker_id)}"
+    def _update_at_once(self, values: dict[str, Any], jobs: Sequence[Job]) -> int:
+        fence = f" AND token = {jobs[0].token} AND {is_held_by(jobs[0].worker_id)}"
         return self._update(*self._assignments(values), jobs, fence)
 
     def _update(
@@ -167,6 +164,10 @@ class MySQLEngine(Engine):
 
     # Sessions
 
+    def _set_lock_timeout(self) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SET innodb_lock_wait_timeout = %s", [LOCK_TIMEOUT_SECONDS])
+
     def _session_mark(self) -> str:
         with self.connection.cursor() as cursor:
             cursor.execute(f"SELECT CONNECTION_ID(), {SESSION_MARK}")
@@ -193,3 +194,6 @@ class MySQLEngine(Engine):
 
     def is_transient(self, error: DatabaseError) -> bool:
         return bool(error.args) and error.args[0] in TRANSIENT_ERRORS
+
+    def is_lock_timeout(self, error: BaseException) -> bool:
+        return error.args[:1] == (LOCK_WAIT_TIMEOUT,)

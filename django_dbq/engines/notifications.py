@@ -8,7 +8,8 @@ See docs/decisions/0009-wake-ups.md for the races, and for where the numbers are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
@@ -16,6 +17,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 from django_dbq import clock
 from django_dbq import settings as dbq_settings
 from django_dbq.engines.doorbells import Doorbell, Doorbells
+from django_dbq.rules.queues import EVERY_QUEUE
 
 CHANNEL = "django_dbq_"  # and the worker's id
 # Commits this transaction without waiting for the disk: who is parked, and who is woken, nobody
@@ -28,7 +30,10 @@ PARK_AFTER_SECONDS = 0.02
 # was parked.
 SETTLED_SECONDS = 0.006
 FORGOTTEN_SECONDS = 0.26
-FALLBACK_SECONDS = 0.5  # for jobs of 3.3 processes and raw SQL, which ring no bell
+# For what rings no bell: jobs of 3.3 processes and raw SQL, a `save()` that sets a job back to
+# READY, and `orphaned_jobs --requeue`.
+FALLBACK_SECONDS = 0.5
+MOST_RINGS = 20  # of one who leaves and serves every queue; what waits in others, others will find
 
 
 class Notifications(Doorbells):
@@ -44,9 +49,6 @@ class Notifications(Doorbells):
             cursor.execute("SELECT pg_backend_pid()")
             (pid,) = cursor.fetchone()
         return bool(pid == self.session.info.backend_pid)  # a pooler gives out numbers of its own
-
-    def doorbell(self, *args: Any, **options: Any) -> Doorbell:
-        return NotificationDoorbell(self, *args, **options)
 
     def listen(self, worker_id: int, hear: Callable[[object], None]) -> None:
         """Have this session notified for a worker. What comes during a statement calls `hear`."""
@@ -97,9 +99,9 @@ class Notifications(Doorbells):
             cursor.execute(
                 f"SELECT pg_notify('{CHANNEL}' || id, ''), {UNHURRIED} FROM ("
                 f"SELECT id FROM {self._workers_table} WHERE parked_at IS NOT NULL "
-                "AND queues ? %s AND last_seen > clock_timestamp() - %s * interval '1 second' "
+                "AND queues ?| %s AND last_seen > clock_timestamp() - %s * interval '1 second' "
                 "ORDER BY random() LIMIT %s) AS parked",
-                [queue, lease_seconds, limit],
+                [[queue, EVERY_QUEUE], lease_seconds, limit],
             )
             return bool(cursor.rowcount > 0)
 
@@ -160,17 +162,26 @@ class NotificationDoorbell(Doorbell):
     def leave(self) -> None:
         if not self._is_parked:
             return
-        self._is_parked = False
         with self.engine.response_timeout():
             self.engine.unpark(self.worker_id)
+        self._is_parked = False  # now that it is written: else the row would stay parked
         if self.look():  # rings may have come to us that others should have heard
-            for queue in self.queues:
-                self.engine.wake_parked(queue, limit=1)
+            with self.engine.response_timeout():
+                for queue in self._queues_with_jobs():
+                    self.engine.wake_parked(queue, limit=1)
+
+    def _queues_with_jobs(self) -> Sequence[str]:
+        """Those of its queues for which others may have to be woken."""
+        if EVERY_QUEUE not in self.queues:
+            return self.queues
+        best = heapq.nsmallest(MOST_RINGS, self.engine.heads(now=self.now()))
+        return [head.queue for head in best]
 
     def _park(self) -> None:
         with self.engine.response_timeout():
             self.engine.park(self.worker_id)
         self._is_parked = True
+        # The last is the one that is needed; those before it find sooner what came soon.
         for seconds in (FORGOTTEN_SECONDS / 4, FORGOTTEN_SECONDS / 2, FORGOTTEN_SECONDS):
             self._owe_look(seconds)
 
@@ -180,6 +191,8 @@ class NotificationDoorbell(Doorbell):
             self._can_listen = self.engine.has_its_own_session
             if self._can_listen:
                 self.engine.listen(self.worker_id, self._hear)
+            if self._is_parked:  # perhaps not: an answer may have been lost
+                self.engine.park(self.worker_id)
             self._session = self.engine.session
         self._owe_look(0.0)
 

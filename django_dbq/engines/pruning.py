@@ -14,7 +14,7 @@ from django_dbq.rules.identifiers import first_id_of
 from django_dbq.rules.retention import Limit, Pace, limits, youngest_that_is_over
 from django_dbq.settings import Retention
 
-CLOCKS_DIFFER_AT_MOST = timedelta(days=1)
+IDS_AHEAD_AT_MOST = timedelta(days=1)  # hosts make them by their own clocks
 
 
 class Pruning(Statements):
@@ -33,7 +33,7 @@ class Pruning(Statements):
         if self.ids_follow_time:
             first, end = ALL_IDS
             youngest = first_id_of(youngest_that_is_over(retention, now))
-            ranges = [(first, youngest), (first_id_of(now + CLOCKS_DIFFER_AT_MOST), end)]
+            ranges = [(first, youngest), (first_id_of(now + IDS_AHEAD_AT_MOST), end)]
         return Sweep(self.jobs, _any_of(limits(retention, now)), ranges=ranges)
 
     @property

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
 from django_dbq.engines.base import Engine
+from django_dbq.engines.claiming import PROMOTED_AT_ONCE, STARTED, Claim
 from django_dbq.engines.rows import ClaimedRows, fetched
 from django_dbq.engines.statements import leaving_out
 from django_dbq.models import Job
 from django_dbq.rules.states import State
-
-PROMOTED_AT_ONCE = 5_000  # rows: some tens of milliseconds, even where a million fall due together
 
 
 class ReturningEngine(Engine):
@@ -23,28 +22,22 @@ class ReturningEngine(Engine):
     best_along = "{best}"  # around {best}, where it looks along
 
     def _claim_best(
-        self,
-        queue: str,
-        limit: int,
-        worker_id: int | None,
-        now: datetime,
-        but: Collection[tuple[str, str]],
-        begins: Mapping[int, datetime],
+        self, claim: Claim, queue: str, limit: int, begins: Mapping[int, datetime]
     ) -> list[Job]:
-        others, names = leaving_out(but)
+        others, names = leaving_out(claim.but, claim.only)
         parameters = {
             **names,
             "queue": queue,
             "limit": limit,
-            "worker_id": worker_id,
-            "now": self._as_parameter(now),
+            "worker_id": claim.worker_id,
+            "now": self._as_parameter(claim.now),
         }
         if begins:
             parameters["priorities"], parameters["begins"] = list(begins), list(begins.values())
         with self.connection.cursor() as cursor:
             cursor.execute(self.claim_statement(others, is_along=bool(begins)), parameters)
             rows = cursor.fetchall()
-        claimed = ClaimedRows(self.connection, worker_id, now).jobs(rows)
+        claimed = ClaimedRows(self.connection, claim.worker_id, claim.now).jobs(rows)
         return sorted(claimed, key=lambda job: (-job.priority, job.created))  # RETURNING has none
 
     def claim_statement(self, others: str = "", *, is_along: bool = False) -> str:
@@ -52,10 +45,9 @@ class ReturningEngine(Engine):
 
         `is_along`: and from which `created` on to look, by priority.
         """
-        ready = self.ready_in_queue.replace("%s", "%(queue)s")
         along = " AND priority = along.priority AND created >= along.begins" if is_along else ""
         best = (
-            f"SELECT id AS best_id FROM {self.table} WHERE {ready}{along} "
+            f"SELECT id AS best_id FROM {self.table} WHERE {self.ready_in_queue}{along} "
             f"AND (run_after IS NULL OR run_after <= %(now)s){others} "
             f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
         )
@@ -64,13 +56,13 @@ class ReturningEngine(Engine):
             columns=fetched(started_at="NULLIF(started_at, %(now)s)", **self.fetched_as),
             best=self.best_along.format(best=best) if is_along else best,
             changes=(
-                f"state = '{State.PROCESSING.value}', token = token + 1, attempts = attempts + 1, "
-                "worker_id = %(worker_id)s, started_at = COALESCE(started_at, %(now)s), "
-                "finished_at = NULL, modified = %(now)s"
+                f"{STARTED.format(now='%(now)s')}, state = '{State.PROCESSING.value}', "
+                "token = token + 1, attempts = attempts + 1, worker_id = %(worker_id)s, "
+                "last_attempted_at = %(now)s, finished_at = NULL, modified = %(now)s"
             ),
         )
 
-    def _promote_due(self, parameters: list[Any]) -> None:
+    def _promote_due(self, parameters: list[Any]) -> int:
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"UPDATE {self.table} SET is_due = TRUE WHERE id IN ("
@@ -78,3 +70,4 @@ class ReturningEngine(Engine):
                 f"ORDER BY run_after LIMIT {PROMOTED_AT_ONCE} {self.lock_rows})",
                 parameters,
             )
+            return int(cursor.rowcount)

@@ -11,7 +11,8 @@ from django_dbq.engines import engine_for
 logger = logging.getLogger(__name__)
 
 # How long a process remembers what it found out. Workers rely on it: one that parks looks once more
-# after the first of these times, and one that was woken after the second.
+# after the first of these times (and twice before, for what came soon), and one that was woken
+# after the second.
 NOBODY_SECONDS = 0.25  # nobody was parked. At load nobody is, and nearly all rings end here
 WOKEN_SECONDS = 0.005  # somebody was woken
 MANY_QUEUES = 10_000

@@ -18,7 +18,15 @@ from django_dbq.clock import as_stored, at_microsecond
 from django_dbq.models import Job
 from django_dbq.rules.states import State
 
-SAME_FOR_ALL = ("state", "worker_id", "modified", "finished_at", "gate")
+SAME_FOR_ALL = (
+    "state",
+    "worker_id",
+    "modified",
+    "last_attempted_at",
+    "finished_at",
+    "gate",
+    "result",
+)
 FIELDS = Job._meta.concrete_fields
 FETCHED = [field for field in FIELDS if field.name not in SAME_FOR_ALL]
 NAMES = [field.attname for field in FETCHED]
@@ -35,8 +43,10 @@ class ClaimedRows:
             "state": State.PROCESSING.value,
             "worker_id": worker_id,
             "modified": self._moment,
+            "last_attempted_at": self._moment,
             "finished_at": None,
             "gate": None,
+            "result": None,
         }
 
     def jobs(self, rows: Iterable[Sequence[Any]]) -> list[Job]:

@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from django.db import Error
+from django.db.backends.signals import connection_created
 
+from django_dbq import clock
 from django_dbq.engines.statements import Statements
 from django_dbq.models import WorkerProcess
 from django_dbq.models.worker import WorkerQuerySet
@@ -19,6 +21,8 @@ logger = logging.getLogger(__name__)
 # An answer that has not come by then will not come: the other end is gone, or frozen.
 CONNECT_TIMEOUT_SECONDS = 5
 RESPONSE_TIMEOUT_SECONDS = 8
+# Longer than any statement of ours keeps a row; a worker has others to write meanwhile.
+LOCK_TIMEOUT_SECONDS = 1
 
 
 class Sessions(Statements):
@@ -52,9 +56,35 @@ class Sessions(Statements):
         options.pop("pool", None)
         if options == given:
             return
-        if not connection.in_atomic_block:
-            connection.close()
+        self._end_session(connection)
         connection.settings_dict = {**connection.settings_dict, "OPTIONS": options}
+
+    @contextlib.contextmanager
+    def lock_timeout(self) -> Iterator[None]:
+        """Within this block, this thread does not wait for long for rows that others have locked.
+
+        The sessions that it begins there wait LOCK_TIMEOUT_SECONDS at most, if they are our own.
+        """
+        mine = self.connection
+
+        def session_began(*, connection: Any, **_: Any) -> None:
+            if connection is mine:  # and not that of a task, in another thread
+                self._set_lock_timeout()
+
+        connection_created.connect(session_began)
+        self._end_session(mine)
+        try:
+            yield
+        finally:
+            connection_created.disconnect(session_began)
+            self._end_session(mine)
+
+    def _end_session(self, connection: Any) -> None:
+        if not connection.in_atomic_block:  # else the caller's work would be lost with it
+            connection.close()
+
+    def _set_lock_timeout(self) -> None:
+        """For this session, which has just begun."""
 
     @contextlib.contextmanager
     def response_timeout(self) -> Iterator[None]:
@@ -63,6 +93,10 @@ class Sessions(Statements):
         For what `limit_waiting` cannot have the driver do. Once in a thread at a time.
         """
         yield
+
+    def has_given_up(self, *, since: float) -> bool:
+        """Whether a verb that was called then has failed because no answer came in time."""
+        return clock.monotonic() - since >= RESPONSE_TIMEOUT_SECONDS
 
     # Whether others live
 

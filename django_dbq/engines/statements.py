@@ -12,12 +12,15 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError, Error, connections
-from django.db.models import QuerySet
+from django.utils import timezone
 
 from django_dbq.clock import as_stored
 from django_dbq.models import Job
 from django_dbq.models.indexes import HELD_BY_A_WORKER, READY, SCHEDULED
+from django_dbq.models.job import JobQuerySet
+from django_dbq.rules.declarations import Known
 
 logger = logging.getLogger(__name__)
 
@@ -32,26 +35,30 @@ class Statements:
     """What the verbs of an engine are written with. Holds no state but the alias."""
 
     # Conditions and orders as raw SQL; each serves an index of `models/indexes.py`.
-    ready_in_queue = f"queue_name = %s AND {READY}"
+    ready = READY
+    ready_queue = scheduled_queue = "queue_name"
+    ready_in_queue = f"queue_name = %(queue)s AND {READY}"
+    scheduled = SCHEDULED
     scheduled_in_queue = f"queue_name = %s AND {SCHEDULED}"
     held_by_worker = f"worker_id = %s AND {HELD_BY_A_WORKER}"
     held_by_nobody = f"worker_id IS NULL AND {HELD_BY_A_WORKER}"
     held_by_somebody = f"worker_id IS NOT NULL AND {HELD_BY_A_WORKER}"
     claim_order = "priority DESC, created"
+    soonest_run_after = "run_after"  # of a scheduled job, where not all that is stored can be read
     lock_rows = ""
+    ready_rows = ""  # which index to go by, where the planner has to be told
 
     def __init__(self, using: str) -> None:
         self.using = using
         self.table = self.connection.ops.quote_name(Job._meta.db_table)
-        self.columns = ", ".join(str(field.column) for field in Job._meta.concrete_fields)
 
     @property
     def connection(self) -> Any:
         return connections[self.using]
 
     @property
-    def jobs(self) -> QuerySet[Job]:
-        return Job.objects.using(self.using).order_by()
+    def jobs(self) -> JobQuerySet:
+        return JobQuerySet(Job, using=self.using).order_by()
 
     def forget_connection(self) -> None:
         """Close a connection that may be broken; the next statement opens a new one."""
@@ -82,24 +89,43 @@ class Statements:
     def _as_parameter(self, moment: datetime) -> Any:
         return self.connection.ops.adapt_datetimefield_value(as_stored(moment))
 
+    def _as_moment(self, stored: Any) -> datetime:
+        """What a raw statement returns for a DateTimeField, as an aware time."""
+        moment: datetime = datetime.fromisoformat(stored) if isinstance(stored, str) else stored
+        if moment.tzinfo is not None:
+            return moment
+        zone = self.connection.timezone if settings.USE_TZ else None
+        return timezone.make_aware(moment, zone)
+
     def _persistently(self, verb: Callable[..., T], *args: Any) -> T:
-        """Do it again when it failed for a reason that passes, such as a deadlock."""
+        """Do it again when it failed for a reason that passes at once, such as a deadlock.
+
+        A lock that has not come in time is no such reason: it has been waited for.
+        """
         for tries_left in range(TRIES_AT_A_CONTENDED_STATEMENT - 1, -1, -1):
             try:
                 return verb(*args)
             except DatabaseError as error:
                 in_the_callers_hands = self.connection.in_atomic_block
-                if not tries_left or in_the_callers_hands or not self.is_transient(error):
+                is_worth_it = self.is_transient(error) and not self.is_lock_timeout(error)
+                if not tries_left or in_the_callers_hands or not is_worth_it:
                     raise
                 logger.info("The database failed us (%s); trying again.", str(error).strip())
                 time.sleep(random.uniform(0.005, 0.05))  # noqa: S311 (spreads rivals, no secret)
         raise AssertionError("unreachable")
+
+    def _begin_to_write(self) -> None:
+        """What a transaction that reads before it writes begins with, where that needs a lock."""
 
     def is_transient(self, error: DatabaseError) -> bool:
         """Whether it failed for no fault of the statement and may succeed when it is sent again.
 
         Rivals, a time limit, a full disk, a server that is shutting down or read-only.
         """
+        return False
+
+    def is_lock_timeout(self, error: BaseException) -> bool:
+        """Whether a row was not to be had in the time that this session waits for a lock."""
         return False
 
 
@@ -109,17 +135,41 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     return iter(lambda: list(islice(iterator, size)), [])
 
 
-def leaving_out(but: Collection[tuple[str, str]]) -> tuple[str, dict[str, str]]:
-    """The condition that a job is none of these names and tasks, and its named parameters."""
-    condition, parameters = "", {}
-    for number, (name, task) in enumerate(but):
-        parameters[f"name_{number}"] = name
-        about_task = ""
-        if task:
-            parameters[f"task_{number}"] = task
-            about_task = f" AND next_task = %(task_{number})s"
-        condition += f" AND NOT (name = %(name_{number})s{about_task})"
+def leaving_out(
+    but: Collection[tuple[str, str]], only: Known | None = None
+) -> tuple[str, dict[str, str]]:
+    """The condition that a job is none of these names and tasks, and its named parameters.
+
+    `only`: and that it is one of those, or a Django task, whose names nobody has a list of.
+    """
+    parameters: dict[str, str] = {}
+
+    def listed(texts: Iterable[str]) -> str:
+        keys = []
+        for text in texts:
+            keys.append(f"text_{len(parameters)}")
+            parameters[keys[-1]] = text
+        return ", ".join(f"%({key})s" for key in keys)
+
+    condition = ""
+    # Lists, because SQLite takes a thousand conditions beside each other for too deep a tree.
+    if names := [name for name, task in but if not task]:
+        condition += f" AND name NOT IN ({listed(names)})"
+    for name, tasks in tasks_by_name(but).items():
+        condition += f" AND NOT (name = {listed([name])} AND next_task IN ({listed(tasks)}))"
+    if only:
+        names_known, tasks_known = listed(only.names or [""]), listed(only.tasks or [""])
+        known = f"name IN ({names_known}) AND next_task IN ({tasks_known})"
+        condition += f" AND (backend IS NOT NULL OR {known})"
     return condition, parameters
+
+
+def tasks_by_name(but: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    tasks: dict[str, list[str]] = defaultdict(list)
+    for name, task in but:
+        if task:
+            tasks[name].append(task)
+    return tasks
 
 
 def is_held_by(worker_id: int | None) -> str:

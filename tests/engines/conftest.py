@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from django.db import connections
 
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.models import Job
 from django_dbq.rules.deaths import Death
 from django_dbq.rules.outcomes import Failure
@@ -60,7 +60,7 @@ def claim(engine):
     """Claim up to `limit` jobs as worker 1, and return them."""
 
     def claim(limit=1, *queues, worker_id=1, now=NOW):
-        return engine.claim(queues or ["default"], limit=limit, worker_id=worker_id, now=now)
+        return engine.claim(Claim(queues or ["default"], limit=limit, worker_id=worker_id, now=now))
 
     return claim
 

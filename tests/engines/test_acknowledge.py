@@ -8,8 +8,9 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from django_dbq.engines import Claim, engine_for
 from django_dbq.models import Attempt, Job
-from django_dbq.rules.outcomes import SUCCESS, Advanced, Completed, Failed, Requeued
+from django_dbq.rules.outcomes import Advanced, Completed, Failed, Requeued
 from django_dbq.rules.states import FINAL, HELD, WAITING, State
 from tests.engines.conftest import DEATH, NOW, ids, row, story, values
 
@@ -293,7 +294,7 @@ def test_outcomes_are_written_all_or_none(engine, job_row, claim):
     job_row()
     job_row()
     good, bad = claim(2)
-    finished = [(good, Completed()), (bad, Completed({"queue_name": "q" * 21}))]
+    finished = [(good, Completed()), (bad, Completed({"queue_name": "q" * 61}))]
 
     with pytest.raises(Exception, match=r"(?i)too long"), transaction.atomic():
         engine.acknowledge(finished, now=LATER)
@@ -333,7 +334,7 @@ def test_many_workspaces_are_written_in_one_transaction_or_one_statement(shared_
     engine = shared_engine
     engine.insert_alike(Job(name="noop"), ({} for _ in range(50)))
     now = engine.now()
-    jobs = engine.claim(["default"], limit=50, worker_id=1, now=now)
+    jobs = engine.claim(Claim(["default"], limit=50, worker_id=1, now=now))
     finished = [(job, Completed({"workspace": {"n": n}})) for n, job in enumerate(jobs)]
 
     with CaptureQueriesContext(connection) as captured:
@@ -348,9 +349,7 @@ def test_many_workspaces_are_written_in_one_transaction_or_one_statement(shared_
 
 
 def exchange(engine, finished, *, limit=2):
-    return engine.exchange(
-        [(job, SUCCESS) for job in finished], ["default"], limit=limit, worker_id=1, now=NOW
-    )
+    return engine.exchange(finished, Claim(["default"], limit, worker_id=1, now=NOW))
 
 
 def test_an_exchange_writes_what_is_done_and_claims_what_is_next(engine, claim, job_row):
@@ -364,6 +363,19 @@ def test_an_exchange_writes_what_is_done_and_claims_what_is_next(engine, claim, 
     assert len(second) == 2
     assert {row(job).state for job in second} == {State.PROCESSING}
     assert not set(ids(first)) & set(ids(second))
+    assert not any(job.is_held_here for job in first)
+    assert all(job.is_held_here for job in second)
+
+
+def test_an_exchange_writes_jobs_of_different_tokens(engine, claim, job_row):
+    for token in (0, 3, 3, 8):
+        job_row(token=token)
+    first = claim(3)
+
+    lost, second = exchange(engine, first)
+    assert lost == set()
+    assert {row(job).state for job in first} == {State.COMPLETE}
+    assert len(second) == 1
 
 
 def test_an_exchange_tells_which_jobs_were_lost(engine, claim, job_row):
@@ -381,14 +393,33 @@ def test_an_exchange_tells_which_jobs_were_lost(engine, claim, job_row):
 def test_an_exchange_that_fails_in_the_end_has_done_neither(shared_engine, job_row, monkeypatch):
     for minutes_old in (9, 8):
         job_row(minutes_old=minutes_old)
-    (first,) = shared_engine.claim(["default"], limit=1, worker_id=1, now=NOW)
+    (first,) = shared_engine.claim(Claim(["default"], limit=1, worker_id=1, now=NOW))
     monkeypatch.setattr(connection, "_commit", lambda: connection._rollback() or fail())
 
     with pytest.raises(OperationalError):
         exchange(shared_engine, [first])
     monkeypatch.undo()
     assert sorted(Job.objects.values_list("state", flat=True)) == ["NEW", "PROCESSING"]
+    assert first.is_held_here, "its fence is down, and it was not written"
 
 
 def fail():
     raise OperationalError("The commit did not arrive.")
+
+
+@pytest.mark.skipif("connection.vendor == 'mysql'", reason="it has the ids in the statement")
+def test_batches_of_any_size_succeed_by_the_same_statement(db, job_row):
+    engine, statements = engine_for("default"), set()
+
+    def note(execute, sql, params, many, context):
+        statements.add(sql)
+        return execute(sql, params, many, context)
+
+    for size in (1, 2, 5):
+        for _ in range(size):
+            job_row()
+        jobs = engine.claim(Claim(["default"], limit=size, worker_id=1, now=NOW))
+        with connection.execute_wrapper(note):
+            assert engine.acknowledge([(job, Completed()) for job in jobs], now=NOW) == set()
+
+    assert len(statements) == 1

@@ -8,7 +8,9 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 
+from django_dbq.engines import Claim
 from django_dbq.models import Job
+from django_dbq.rules.declarations import Known
 from django_dbq.rules.states import State
 from tests.compat.waiting import in_another_connection
 from tests.engines.conftest import NOW, ids, row, values
@@ -156,7 +158,7 @@ def test_of_many_callers_at_once_no_two_get_the_same_job(shared_engine, side_by_
         mine, limits = [], [1, 7, 50, 100]
         while True:
             limit = limits[len(mine) % len(limits)]
-            got = shared_engine.claim(["default"], limit=limit, worker_id=number, now=NOW)
+            got = shared_engine.claim(Claim(["default"], limit=limit, worker_id=number, now=NOW))
             assert len(got) <= limit
             mine += ids(got)
             # Rivals' locks are stepped over: nothing for us does not mean nothing there.
@@ -178,7 +180,9 @@ def test_callers_between_whom_jobs_fall_due_get_each_of_them_once(shared_engine,
     def drain(number):
         mine = []
         while Job.objects.filter(state=State.NEW).exists():
-            mine += ids(shared_engine.claim(["default"], limit=10, worker_id=number, now=NOW))
+            mine += ids(
+                shared_engine.claim(Claim(["default"], limit=10, worker_id=number, now=NOW))
+            )
         return mine
 
     taken = Counter(pk for mine in side_by_side(drain, threads=3) for pk in mine)
@@ -197,7 +201,7 @@ def test_callers_that_walk_queues_in_opposite_order_do_not_lock_each_other_out(
         queues = ["a", "b"] if number % 2 else ["b", "a"]
         mine = []
         while Job.objects.filter(state=State.NEW).exists():
-            mine += ids(shared_engine.claim(queues, limit=7, worker_id=number, now=NOW))
+            mine += ids(shared_engine.claim(Claim(queues, limit=7, worker_id=number, now=NOW)))
         return mine
 
     taken = Counter(pk for mine in side_by_side(drain, threads=4) for pk in mine)
@@ -213,11 +217,13 @@ def test_a_row_that_a_rival_has_locked_is_stepped_over(shared_engine):
         assert Job.objects.select_for_update().get(pk=locked.pk)
 
         got = in_another_connection(
-            lambda: shared_engine.claim(["default"], limit=2, worker_id=1, now=NOW)
+            lambda: shared_engine.claim(Claim(["default"], limit=2, worker_id=1, now=NOW))
         )
 
     assert ids(got) == [free.pk]
-    assert ids(shared_engine.claim(["default"], limit=2, worker_id=1, now=NOW)) == [locked.pk]
+    assert ids(shared_engine.claim(Claim(["default"], limit=2, worker_id=1, now=NOW))) == [
+        locked.pk
+    ]
 
 
 @pytest.mark.skipif("not connection.features.has_select_for_update_skip_locked")
@@ -230,11 +236,13 @@ def test_a_scheduled_row_that_a_rival_has_locked_holds_up_nobody_and_is_claimed_
         assert Job.objects.select_for_update().get(pk=locked.pk)
 
         got = in_another_connection(
-            lambda: shared_engine.claim(["default"], limit=2, worker_id=1, now=NOW)
+            lambda: shared_engine.claim(Claim(["default"], limit=2, worker_id=1, now=NOW))
         )
 
     assert ids(got) == [free.pk]
-    assert ids(shared_engine.claim(["default"], limit=2, worker_id=1, now=NOW)) == [locked.pk]
+    assert ids(shared_engine.claim(Claim(["default"], limit=2, worker_id=1, now=NOW))) == [
+        locked.pk
+    ]
 
 
 def test_a_job_whose_insert_is_not_committed_is_not_claimed(shared_engine):
@@ -244,7 +252,55 @@ def test_a_job_whose_insert_is_not_committed_is_not_claimed(shared_engine):
         Job.objects.create(name="noop")
 
         got = in_another_connection(
-            lambda: shared_engine.claim(["default"], limit=1, worker_id=1, now=NOW)
+            lambda: shared_engine.claim(Claim(["default"], limit=1, worker_id=1, now=NOW))
         )
 
     assert got == []
+
+
+# ── What is left to others ───────────────────────────────────────────────────────────────────────
+
+
+def renamed(job, name):
+    """As if other code had enqueued it: no name that is declared here."""
+    Job.objects.filter(pk=job.pk).update(name=name)
+    return job
+
+
+@pytest.mark.parametrize(("names", "tasks"), [(3_000, 0), (0, 300)], ids=["names", "tasks"])
+def test_a_claim_leaves_out_thousands_of_names_and_hundreds_of_tasks(engine, job_row, names, tasks):
+    renamed(job_row(next_task="app.task_7", minutes_old=5), "tenant_7")
+    mine = job_row()
+    but = {(f"tenant_{number}", "") for number in range(names)}
+    but |= {(f"tenant_{number}", f"app.task_{number}") for number in range(tasks)}
+    claim = Claim(["default"], limit=2, worker_id=1, now=NOW, but=but)
+
+    assert [head.queue for head in engine.heads(now=NOW, but=but)] == ["default"]
+    assert ids(engine.claim(claim)) == [mine.pk]
+
+
+def test_a_claim_leaves_one_task_of_a_name_out_and_takes_the_others(engine, job_row):
+    job_row(next_task="app.first")
+    job_row(next_task="app.second")
+    mine = job_row(next_task="app.third")
+    but = {("noop", "app.first"), ("noop", "app.second")}
+
+    assert ids(engine.claim(Claim(["default"], 3, worker_id=1, now=NOW, but=but))) == [mine.pk]
+
+
+def test_a_claim_of_known_jobs_takes_those_and_django_tasks(engine, job_row):
+    renamed(job_row(next_task="app.known"), "tenant_1")
+    job_row(next_task="app.unknown")
+    mine = job_row(next_task="app.known", minutes_old=2)
+    django_task = renamed(job_row(backend="default", minutes_old=1), "tenant_2")
+    only = Known(["noop"], ["app.known"])
+    claim = Claim(["default"], 4, worker_id=1, now=NOW, only=only)
+
+    assert ids(engine.claim(claim)) == [mine.pk, django_task.pk]
+    assert engine.heads(now=NOW, only=only) == []
+
+
+def test_where_no_job_is_known_none_is_taken(engine, job_row):
+    job_row()
+
+    assert engine.claim(Claim(["default"], 4, worker_id=1, now=NOW, only=Known([], []))) == []

@@ -7,12 +7,12 @@ import threading
 import pytest
 from django.db import OperationalError, connection, connections, transaction
 
-from django_dbq.engines import statements
+from django_dbq.engines import Claim, statements
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import Completed
 from django_dbq.rules.states import State
 from tests.compat.waiting import in_another_connection, wait_until
-from tests.engines.conftest import NOW, PATIENCE_SECONDS
+from tests.engines.conftest import DEATH, NOW, PATIENCE_SECONDS
 
 LOCKS_ROWS = pytest.mark.skipif("connection.vendor == 'sqlite'", reason="it locks no single rows")
 ONE_WRITER = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="only SQLite has 1 writer")
@@ -93,6 +93,34 @@ def test_a_locked_file_is_recognized(shared_engine):
     assert shared_engine.is_transient(error)
 
 
+@ONE_WRITER
+def test_a_rescue_is_not_refused_for_what_others_write_meanwhile(shared_engine, monkeypatch):
+    """SQLite does not wait for a lock when what the transaction has read is outdated."""
+    shared_engine.insert_alike(Job(name="noop"), [{}, {}])
+    shared_engine.claim(Claim(["default"], limit=2, worker_id=7, now=NOW))
+    monkeypatch.setattr(statements, "TRIES_AT_A_CONTENDED_STATEMENT", 1)
+    refused = []
+
+    def write():
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout = 50")
+        try:
+            Job.objects.create(name="noop")
+        except OperationalError as error:
+            refused.append(error)
+
+    def read_while_others_write(*args):
+        ids = read(*args)
+        in_another_connection(write)
+        return ids
+
+    read = shared_engine._ids
+    monkeypatch.setattr(shared_engine, "_ids", read_while_others_write)
+
+    assert shared_engine.rescue(7, DEATH, now=NOW) == 2
+    assert len(refused) == 1, "the other one had to wait for the rescue"
+
+
 def test_other_errors_of_the_database_are_not_taken_for_rivals(shared_engine):
     with pytest.raises(Exception, match="no_such_table") as raised, connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM no_such_table")
@@ -104,7 +132,7 @@ def test_other_errors_of_the_database_are_not_taken_for_rivals(shared_engine):
 def test_an_outcome_that_loses_a_deadlock_is_written_all_the_same(shared_engine):
     """A rival has one row of the batch and wants the other one."""
     shared_engine.insert_alike(Job(name="noop"), [{}, {}])
-    jobs = shared_engine.claim(["default"], limit=2, worker_id=1, now=NOW)
+    jobs = shared_engine.claim(Claim(["default"], limit=2, worker_id=1, now=NOW))
     # Two tokens are two statements: between them the rival gets its chance.
     Job.objects.filter(pk=jobs[0].pk).update(token=5)
     jobs[0].token = 5

@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from django_dbq.engines import engine_for
 from django_dbq.models import Job
 from django_dbq.rules.states import FINAL, State
 from tests.engines.conftest import NOW
+from tests.project.routers import ReadsElsewhere
 
 TEN_MINUTES_AGO = NOW - timedelta(minutes=10)
 
@@ -52,15 +54,27 @@ def test_a_stopping_job_goes_when_no_living_worker_holds_it(engine, job_row):
     assert list(Job.objects.all()) == [kept]
 
 
-def test_depths_count_what_waits_by_queue(engine, job_row):
+@pytest.mark.django_db(databases=["default", "other"])
+def test_under_a_router_all_of_it_is_done_where_is_written(settings, job_row):
+    now = timezone.now()
+    alive = engine_for("default").register(hostname="h", pid=1, queues=[], threads=1, now=now)
+    kept = job_row(state=State.STOPPING, minutes_old=20, worker_id=alive.pk)
+    job_row(state=State.COMPLETE, minutes_old=20)
+
+    settings.DATABASE_ROUTERS = [ReadsElsewhere()]
+    assert prune() == 1
+    assert list(Job.objects.using("default")) == [kept]
+
+
+def test_depths_count_what_waits_by_queue(job_row):
     for state in State:
         job_row(state=state, queue_name="one")
     job_row(queue_name="two", run_after=timezone.now() + timedelta(hours=1))
     job_row(queue_name="three", state=State.COMPLETE)
 
-    assert engine.depths() == {"one": 2, "two": 1}
-    assert engine.depths(exclude_future_jobs=True) == {"one": 2}
+    assert Job.get_queue_depths() == {"one": 2, "two": 1}
+    assert Job.get_queue_depths(exclude_future_jobs=True) == {"one": 2}
 
 
-def test_an_empty_table_has_no_depths(engine):
-    assert engine.depths() == {}
+def test_an_empty_table_has_no_depths(db):
+    assert Job.get_queue_depths() == {}

@@ -14,8 +14,9 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_dbq.clock import monotonic
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.models import Job
+from django_dbq.rules.queues import EVERY_QUEUE
 from django_dbq.rules.reach import Reach
 from django_dbq.rules.states import State
 from tests.engines.conftest import DEATH, NOW
@@ -30,18 +31,24 @@ def claim_along(engine):
     reach = Reach()
     first = Job(created=NOW - timedelta(days=400))
     reach.looked_everywhere("default", [first], began_at=0, ended_at=monotonic())
-    engine.claim(["default"], limit=10, worker_id=1, now=NOW, reach=reach)
+    engine.claim(Claim(["default"], limit=10, worker_id=1, now=NOW, reach=reach))
 
 
 VERBS = {
     "claim along a queue": claim_along,
-    "claim": lambda engine: engine.claim(["default"], limit=10, worker_id=1, now=NOW),
+    "claim": lambda engine: engine.claim(Claim(["default"], limit=10, worker_id=1, now=NOW)),
     "claim from a queue where nothing is due": lambda engine: engine.claim(
-        ["future"], limit=10, worker_id=1, now=NOW
+        Claim(["future"], limit=10, worker_id=1, now=NOW)
     ),
     "claim of jobs that have just fallen due": lambda engine: engine.claim(
-        ["due"], limit=10, worker_id=1, now=NOW
+        Claim(["due"], limit=10, worker_id=1, now=NOW)
     ),
+    "claim from every queue": lambda engine: engine.claim(
+        Claim([EVERY_QUEUE], limit=10, worker_id=1, now=NOW)
+    ),
+    "find all queues": lambda engine: (engine.heads(now=NOW), engine.soonest()),
+    "look at every queue": lambda engine: engine.next_due([EVERY_QUEUE], now=NOW),
+    "count in every queue": lambda engine: engine.count_ready([EVERY_QUEUE], at_most=9, now=NOW),
     "rescue": lambda engine: engine.rescue(DEAD_WORKER, DEATH, now=NOW),
     "hand back what is held unknown": lambda engine: engine.hand_back_unknown(
         DEAD_WORKER, known=set(), now=NOW
@@ -56,6 +63,10 @@ INDEXES = {
     "claim": {"dbq_ready", "dbq_scheduled"},
     "claim from a queue where nothing is due": {"dbq_ready", "dbq_scheduled"},
     "claim of jobs that have just fallen due": {"dbq_ready", "dbq_scheduled"},
+    "claim from every queue": {"dbq_ready", "dbq_scheduled"},
+    "find all queues": {"dbq_ready", "dbq_scheduled"},
+    "look at every queue": {"dbq_ready", "dbq_scheduled"},
+    "count in every queue": {"dbq_ready", "dbq_scheduled"},
     "rescue": {"dbq_held"},
     "hand back what is held unknown": {"dbq_held"},
     "orphans": {"dbq_held"},
@@ -249,7 +260,37 @@ def test_each_statement_of_a_verb_goes_by_an_index_made_for_it(unblocked, name):
     assert used <= INDEXES[name]
 
 
+def test_to_find_all_queues_takes_as_much_however_many_jobs_wait_in_each(unblocked):
+    before = rows_read(VERBS["find all queues"])
+    with transaction.atomic():
+        insert(2_000)
+        insert(2_000, run_after=NOW + timedelta(days=7))
+        after = rows_read(VERBS["find all queues"])
+        transaction.set_rollback(True)
+
+    assert after <= before + 20
+
+
+def test_the_question_for_cancels_goes_by_primary_key(unblocked):
+    held = list(Job.objects.filter(worker_id=DEAD_WORKER, state=State.PROCESSING))
+
+    for statement, its_plan in plans(lambda engine: engine.cancel_requests(held)):
+        for index in ways_into_the_table(its_plan):
+            assert index is not None, f"every row is walked for: {statement}"
+            assert is_primary_key(index), f"{index}: {statement}"
+
+
 def test_the_measure_sees_a_verb_that_walks_the_table(unblocked):
     walked = rows_read(lambda engine: list(Job.objects.filter(workspace__a=1)))
 
     assert walked > 10 * CROWD_OF_EACH_KIND
+
+
+@pytest.mark.skipif("connection.vendor == 'mysql'", reason="to analyze is to commit there")
+def test_the_question_for_due_jobs_goes_by_its_index_whatever_the_statistics_say(db):
+    insert(CROWD_OF_EACH_KIND, run_after=NOW - timedelta(seconds=1))
+    analyze()
+    Job.objects.update(state=State.COMPLETE)
+
+    for statement, its_plan in plans(VERBS["claim"]):
+        assert None not in list(ways_into_the_table(its_plan)), f"all rows for: {statement}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from django_dbq.engines import holders
+from django_dbq.engines import Claim, holders
 from django_dbq.models import Attempt, Job, WorkerProcess
 from django_dbq.rules.deaths import Death
-from django_dbq.rules.outcomes import Advanced, Requeued
+from django_dbq.rules.outcomes import SUCCESS, Advanced, Requeued
 from django_dbq.rules.states import FINAL, HELD, State
 from tests.engines.conftest import NOW, ids, row, story, values
 
@@ -29,6 +31,15 @@ def worker(engine):
 
 
 # ── Hand back ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_of_a_job_that_a_3_3_worker_has_begun_none_is_as_good_as_new(engine, job_row, claim):
+    job_row(state="READY")  # between two tasks; 3.3 keeps no `started_at`
+    engine.hand_back(claim(now=LATER), now=LATER)
+
+    job = Job.objects.get()
+    assert (job.state, job.attempts) == ("READY", 0)
+    assert job.started_at is not None
 
 
 def test_a_job_that_is_handed_back_unstarted_is_as_new(engine, job_row, claim):
@@ -129,6 +140,35 @@ def test_a_worker_that_knows_all_that_it_holds_gives_up_nothing(engine, job_row,
     assert row(jobs[0]).state == State.PROCESSING
 
 
+def test_a_worker_asks_what_it_holds_without_a_lock(engine, job_row, claim):
+    job_row()
+    claim()
+
+    with CaptureQueriesContext(connection) as sent:
+        engine.hand_back_unknown(1, known=set(), now=LATER)
+    assert not any("FOR UPDATE" in query["sql"] for query in sent)
+
+
+def test_what_others_got_in_between_is_not_taken_from_them(engine, job_row, claim, monkeypatch):
+    """A rescuer and another worker, or a 3.3 worker, which touches no token."""
+    for _ in range(2):
+        job_row()
+    first, second = claim(2)
+
+    def others_come_first(jobs, *, now):
+        engine.rescue(1, LOST, now=NOW)
+        claim(worker_id=2)
+        Job.objects.filter(state=State.NEW).update(state=State.PROCESSING)
+        return hand_back(jobs, now=now)
+
+    hand_back = engine.hand_back
+    monkeypatch.setattr(engine, "hand_back", others_come_first)
+
+    assert engine.hand_back_unknown(1, known=set(), now=LATER) == 0
+    assert {row(job).state for job in (first, second)} == {State.PROCESSING}
+    assert {row(job).worker_id for job in (first, second)} == {2, None}
+
+
 # ── Registration and heartbeats ──────────────────────────────────────────────────────────────────
 
 
@@ -226,6 +266,21 @@ def test_only_the_job_that_ran_is_charged(engine, worker, job_row, claim):
     assert Attempt.objects.count() == 1
 
 
+def test_of_jobs_that_had_ended_only_one_that_is_not_written_down_is_charged(
+    engine, worker, job_row, claim
+):
+    for _ in range(2):
+        job_row()
+    dead = worker()
+    written, unwritten = jobs = claim(2, worker_id=dead)
+    engine.acknowledge([(written, SUCCESS)], now=NOW)
+    death = Death("host:7", "?", was_running=frozenset(), had_ended=frozenset(ids(jobs)))
+    engine.rescue(dead, death, now=LATER)
+
+    assert (row(written).state, row(written).crashes) == (State.COMPLETE, 0)
+    assert (row(unwritten).state, row(unwritten).crashes) == (State.READY, 1)
+
+
 @pytest.mark.parametrize(("threads", "charged"), [(1, 0), (2, 2)])
 def test_where_nobody_knows_what_ran_few_jobs_did(engine, job_row, claim, threads, charged):
     for _ in range(2):
@@ -309,7 +364,7 @@ def test_who_is_rescued_twice_gives_nothing_back_the_second_time(engine, worker,
 def test_of_several_rescuers_each_job_is_given_back_by_one(shared_engine, side_by_side):
     dead = shared_engine.register(hostname="host", pid=7, queues=[], threads=1, now=NOW).pk
     shared_engine.insert_alike(Job(name="noop"), ({} for _ in range(1_200)))
-    shared_engine.claim(["default"], limit=1_200, worker_id=dead, now=NOW)
+    shared_engine.claim(Claim(["default"], limit=1_200, worker_id=dead, now=NOW))
 
     rescued = side_by_side(lambda _: shared_engine.rescue(dead, LOST, now=LATER), threads=3)
 

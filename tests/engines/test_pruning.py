@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction  # noqa: F401 (named in a mark)
 
 from django_dbq import queue
-from django_dbq.engines.pruning import CLOCKS_DIFFER_AT_MOST
+from django_dbq.engines.pruning import IDS_AHEAD_AT_MOST
 from django_dbq.models import Attempt, Job
 from django_dbq.models.sweep import Sweep
 from django_dbq.rules.identifiers import first_id_of
@@ -125,7 +125,7 @@ def test_jobs_too_young_to_be_over_are_not_looked_at(engine, finished):
     ids = {word: first_id_of(moment) for word, moment in when.items()}
     for word, pk in ids.items():
         Job.objects.filter(pk=finished(DAY).pk).update(id=pk, name=word)
-    assert CLOCKS_DIFFER_AT_MOST < 2 * DAY
+    assert IDS_AHEAD_AT_MOST < 2 * DAY
     swept(engine, kept_for(DAY))
 
     assert list(Job.objects.values_list("pk", flat=True)) == [ids["young"]]

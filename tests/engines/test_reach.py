@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_dbq.clock import monotonic
-from django_dbq.engines import base, returning
+from django_dbq.engines import Claim, claiming, returning
 from django_dbq.rules.reach import Reach
 from tests.engines.conftest import NOW, ids
 
@@ -22,7 +22,7 @@ def claim_along(engine):
     reach = Reach()
 
     def claim_along(limit, queue="default"):
-        return engine.claim([queue], limit=limit, worker_id=1, now=NOW, reach=reach)
+        return engine.claim(Claim([queue], limit=limit, worker_id=1, now=NOW, reach=reach))
 
     def look_everywhere_later(queue="default"):
         reach._everywhere_at[queue] = monotonic() + AN_HOUR_SECONDS
@@ -66,7 +66,7 @@ def test_jobs_left_to_others_are_left_along_the_way_too(engine, job_row):
     reach.looked_everywhere("default", [wanted], began_at=0, ended_at=monotonic())
 
     found = engine.claim(
-        ["default"], limit=5, worker_id=1, now=NOW, but={("fails", "")}, reach=reach
+        Claim(["default"], limit=5, worker_id=1, now=NOW, but={("fails", "")}, reach=reach)
     )
     assert ids(found) == [wanted.pk]
 
@@ -76,19 +76,19 @@ def test_due_jobs_are_found_though_it_was_not_time_to_ask_for_them(engine, job_r
     reach.none_is_due(until=monotonic() + AN_HOUR_SECONDS)
     due = job_row(run_after=NOW - timedelta(minutes=1))
 
-    found = engine.claim(["default"], limit=5, worker_id=1, now=NOW, reach=reach)
+    found = engine.claim(Claim(["default"], limit=5, worker_id=1, now=NOW, reach=reach))
     assert ids(found) == [due.pk]
 
 
 def test_as_long_as_some_are_due_every_claim_asks_for_them(shared_engine, job_row, monkeypatch):
     monkeypatch.setattr(returning, "PROMOTED_AT_ONCE", 2)
-    monkeypatch.setattr(base, "PROMOTED_BY_ID", 2)
+    monkeypatch.setattr(claiming, "PROMOTED_BY_ID", 2)
     for minute in range(6):
         job_row(run_after=NOW - timedelta(minutes=9 - minute))
     reach = Reach()
 
     def claim():
-        return shared_engine.claim(["default"], limit=5, worker_id=1, now=NOW, reach=reach)
+        return shared_engine.claim(Claim(["default"], limit=5, worker_id=1, now=NOW, reach=reach))
 
     found = [len(claim()) for _ in range(3)]
     assert found == [2, 2, 2]
@@ -101,7 +101,7 @@ def test_a_claim_begins_along_the_index(shared_engine, job_row):
     reach.looked_everywhere("default", [first], began_at=0, ended_at=monotonic())
 
     with CaptureQueriesContext(connection) as captured:
-        shared_engine.claim(["default"], limit=5, worker_id=1, now=NOW, reach=reach)
+        shared_engine.claim(Claim(["default"], limit=5, worker_id=1, now=NOW, reach=reach))
     looks = [query["sql"] for query in captured if "LIMIT 5" in query["sql"]]
     assert len(looks) == 1
     assert "created >= " in looks[0]

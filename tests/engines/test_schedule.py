@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
+from django_dbq.engines import Claim, engine_for
 from django_dbq.models import Job
 from django_dbq.rules.states import State
-from tests.engines.conftest import NOW, ids, row
+from tests.engines.conftest import DEATH, NOW, ids, row
 
 SECOND = timedelta(seconds=1)
 
@@ -91,3 +93,31 @@ def test_of_more_due_jobs_than_are_wanted_the_others_are_left(claim, job_row, li
 
     assert len(claim(limit)) == limit
     assert Job.objects.filter(state=State.NEW).count() == 5 - limit
+
+
+NO_TIMES_OF_PYTHON = ["infinity", "-infinity", "10000-01-01 00:00Z", "0044-03-15 12:00Z BC"]
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="others have no such times")
+@pytest.mark.parametrize("moment", NO_TIMES_OF_PYTHON)
+def test_a_job_with_a_time_that_python_does_not_have_holds_up_no_other(job_row, moment):
+    engine = engine_for("default")
+    odd, sound = job_row(queue_name="odd"), job_row(run_after=NOW - SECOND)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE django_dbq_job SET run_after = %s WHERE id = %s", [moment, odd.pk])
+
+    def claim(*queues):
+        return engine.claim(Claim(queues, limit=9, worker_id=1, now=NOW))
+
+    is_past = moment.startswith("-") or moment.endswith("BC")
+    expected = {sound.pk, odd.pk} if is_past else {sound.pk}
+    assert (engine.next_due(["odd"], now=NOW) < NOW) == is_past
+    assert {queue for _, queue in engine.soonest()} == {"odd", "default"}
+    claimed = claim("*") + claim("odd", "default")
+    assert set(ids(claimed)) == expected
+
+    held = {"state": State.PROCESSING, "worker_id": 1, "attempts": 1}
+    Job.objects.filter(pk=odd.pk).update(**held)
+    assert engine.hand_back_unknown(1, known=[], now=NOW) == len(expected | {odd.pk})
+    Job.objects.filter(pk=odd.pk).update(**held)
+    assert engine.rescue(1, DEATH, now=NOW) == 1

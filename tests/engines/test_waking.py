@@ -7,10 +7,11 @@ import select
 from datetime import datetime, timezone
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 
-from django_dbq.engines import Engine, engine_for, notifications, ringing
+from django_dbq.engines import Claim, Engine, engine_for, notifications, ringing
 from django_dbq.models import Job, WorkerProcess
+from django_dbq.rules.queues import EVERY_QUEUE
 from tests import databases
 from tests.compat.waiting import in_another_connection, wait_until
 from tests.engines.test_sessions import end_session
@@ -180,7 +181,9 @@ def test_a_notification_that_came_during_another_statement_is_not_slept_through(
     settle(doorbell)
     enqueue()
     select.select([doorbell.socket], [], [], AT_ONCE)
-    engine.claim(["another"], limit=1, worker_id=doorbell.worker_id, now=now())  # takes it in
+    engine.claim(
+        Claim(["another"], limit=1, worker_id=doorbell.worker_id, now=now())
+    )  # takes it in
 
     assert doorbell.pause_seconds() == 0
     assert doorbell.rang()
@@ -192,7 +195,7 @@ def test_one_ring_wakes_once(doorbell_of, engine):
     settle(doorbell)
     enqueue()
     assert is_woken(doorbell)
-    assert engine.claim(["default"], limit=9, worker_id=doorbell.worker_id, now=now())
+    assert engine.claim(Claim(["default"], limit=9, worker_id=doorbell.worker_id, now=now()))
 
     settle(doorbell)
     assert sleeps_on(doorbell)
@@ -210,6 +213,31 @@ def test_only_workers_of_the_queue_are_woken(doorbell_of):
 
 
 @needs_postgresql
+def test_a_worker_of_every_queue_is_woken_by_a_job_of_any(doorbell_of):
+    doorbell = doorbell_of(EVERY_QUEUE)
+    for queue_name in ("default", "never heard of before"):
+        settle(doorbell)
+        enqueue(queue_name=queue_name)
+        assert is_woken(doorbell)
+        Job.objects.all().delete()
+
+
+@needs_postgresql
+def test_a_worker_of_every_queue_looks_for_a_job_that_was_committed_right_after_a_ring(doorbell_of):
+    doorbell = doorbell_of(EVERY_QUEUE)
+    settle(doorbell)
+    enqueue(queue_name="one")
+    assert is_woken(doorbell)
+    ringing._quiet_until["default", "two"] = float("inf")
+    in_another_connection(lambda: Job.objects.create(name="noop", queue_name="two"))
+    pause = doorbell.pause_seconds()
+    assert pause < 1
+
+    select.select([doorbell.socket], [], [], max(pause, 0))
+    assert doorbell.rang()
+
+
+@needs_postgresql
 def test_a_worker_that_leaves_the_register_is_rung_for_no_more(doorbell_of):
     doorbell = doorbell_of()
     settle(doorbell)
@@ -218,6 +246,53 @@ def test_a_worker_that_leaves_the_register_is_rung_for_no_more(doorbell_of):
 
     enqueue()
     assert not select.select([connection.connection.fileno()], [], [], 0.05)[0]
+
+
+class Fails:
+    """A verb whose answer is lost: it is done, or it is not."""
+
+    def __init__(self, verb, *, is_done):
+        self.verb, self.is_done = verb, is_done
+
+    def __call__(self, *args):
+        if self.is_done:
+            self.verb(*args)
+        raise OperationalError("the server is gone")
+
+
+@needs_postgresql
+@pytest.mark.parametrize("is_done", [False, True])
+def test_who_could_not_say_that_it_is_awake_says_so_the_next_time(
+    doorbell_of, engine, monkeypatch, is_done
+):
+    doorbell = doorbell_of()
+    settle(doorbell)
+    with monkeypatch.context() as patch:
+        patch.setattr(doorbell.engine, "unpark", Fails(engine.unpark, is_done=is_done))
+        with pytest.raises(OperationalError):
+            doorbell.leave()
+
+    doorbell.leave()
+    assert parked() == []
+
+
+@needs_postgresql
+@pytest.mark.parametrize("is_done", [False, True])
+def test_who_could_not_say_that_it_is_awake_is_parked_when_it_sleeps_again(
+    doorbell_of, engine, monkeypatch, is_done
+):
+    doorbell = doorbell_of()
+    settle(doorbell)
+    with monkeypatch.context() as patch:
+        patch.setattr(doorbell.engine, "unpark", Fails(engine.unpark, is_done=is_done))
+        with pytest.raises(OperationalError):
+            doorbell.leave()
+    connection.close()  # as the worker does with one that has failed
+
+    settle(doorbell)
+    assert parked() == [doorbell.worker_id]
+    enqueue()
+    assert is_woken(doorbell)
 
 
 @needs_postgresql
@@ -231,6 +306,62 @@ def test_who_leaves_while_a_job_waits_wakes_another(doorbell_of, engine):
     doorbell.leave()
 
     assert len(heard()) == 1
+
+
+@needs_postgresql
+def test_who_leaves_and_serves_every_queue_wakes_one_for_each_that_has_jobs(doorbell_of, engine):
+    doorbell = doorbell_of(EVERY_QUEUE)
+    settle(doorbell)
+    ids = {}
+    for queue_name in ("mail", "reports", "empty"):
+        ids[queue_name] = register(engine, queue_name)
+        elsewhere(lambda queue_name=queue_name: engine.park(ids[queue_name]))
+    Job.objects.bulk_create(
+        Job(name="noop", queue_name=queue_name) for queue_name in ("mail", "mail", "reports")
+    )
+    heard = listen_to_all()
+    doorbell.leave()
+
+    channels = sorted(notifications.CHANNEL + str(ids[name]) for name in ("mail", "reports"))
+    assert sorted(heard()) == channels
+
+
+@needs_postgresql
+def test_who_leaves_and_serves_every_queue_wakes_no_more_than_a_few(
+    doorbell_of, engine, monkeypatch
+):
+    monkeypatch.setattr(notifications, "MOST_RINGS", 2)
+    doorbell = doorbell_of(EVERY_QUEUE)
+    settle(doorbell)
+    Job.objects.bulk_create(
+        Job(name="noop", queue_name=f"queue {number}", priority=number) for number in range(5)
+    )
+    woken = []
+    monkeypatch.setattr(engine, "wake_parked", lambda queue, **_: woken.append(queue))
+    doorbell.leave()
+
+    assert woken == ["queue 4", "queue 3"]
+
+
+@needs_postgresql
+def test_who_leaves_does_not_wait_for_ever_for_an_answer(doorbell_of, engine, monkeypatch):
+    doorbell = doorbell_of()
+    settle(doorbell)
+    enqueue()
+    is_limited = []
+
+    @contextlib.contextmanager
+    def response_timeout():
+        is_limited.append(True)
+        yield
+        is_limited.pop()
+
+    woken = []
+    monkeypatch.setattr(engine, "response_timeout", response_timeout)
+    monkeypatch.setattr(engine, "wake_parked", lambda *_, **__: woken.append(list(is_limited)))
+    doorbell.leave()
+
+    assert woken == [[True]]
 
 
 @needs_postgresql
@@ -248,13 +379,18 @@ def listen_to_all():
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {notifications.CHANNEL}{worker.pk}")
 
-    channels = []
-    connection.connection.add_notify_handler(lambda each: channels.append(each.channel))
+    came = []
+    session = connection.connection
+    if hasattr(session, "add_notify_handler"):
+        session.add_notify_handler(came.append)
+    else:  # psycopg2
+        came = session.notifies
 
     def heard():
-        connection.connection.execute("SELECT 1")  # what came before has come after this
-        new, channels[:] = list(channels), []
-        return new
+        session.cursor().execute("SELECT 1")  # what came before has come after this
+        channels = [each.channel for each in came]
+        came.clear()
+        return channels
 
     return heard
 
@@ -368,7 +504,7 @@ def test_what_was_committed_between_the_claim_and_the_wait_is_seen(
     doorbell = doorbell_of()
     monkeypatch.setattr(type(doorbell), "fallback_seconds", 600.0)
     doorbell.rang()
-    engine.claim(["default"], limit=1, worker_id=doorbell.worker_id, now=now())
+    engine.claim(Claim(["default"], limit=1, worker_id=doorbell.worker_id, now=now()))
     enqueue()
 
     assert doorbell.rang()
@@ -396,6 +532,14 @@ def test_other_tables_do_not_make_it_claim(doorbell_of):
 
 
 # ── Everywhere ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_who_looks_for_every_queue_finds_a_job_of_a_new_one(doorbell_of):
+    doorbell = doorbell_of(EVERY_QUEUE)
+    assert not doorbell.rang()
+    enqueue(queue_name="never heard of before")
+
+    assert doorbell.rang()
 
 
 def test_a_ring_that_fails_is_nothing_to_the_caller(engine, monkeypatch):
