@@ -9,7 +9,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from django_dbq import queue
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.exceptions import TaskNotDeclared, WrongState
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.outcomes import Completed
@@ -39,7 +39,7 @@ def test_a_waiting_job_is_called_off_at_once(state):
     job.refresh_from_db()
     assert (job.state, job.cancel_reason) == (State.CANCELLED, "not needed any more")
     assert job.finished_at is not None
-    assert engine_for("default").claim(["default"], limit=9, worker_id=1, now=NOW) == []
+    assert engine_for("default").claim(Claim(["default"], limit=9, worker_id=1, now=NOW)) == []
 
 
 @pytest.mark.parametrize("state", HELD)
@@ -52,7 +52,19 @@ def test_a_running_job_is_asked_to_end(state):
     assert job.state == state
     assert job.cancel_requested
     assert job.cancel_reason == "enough"
-    assert engine_for("default").cancel_requests(1) == [job.pk]
+    assert engine_for("default").cancel_requests([job]) == [job.pk]
+
+
+def test_a_worker_hears_only_of_its_own_jobs_that_were_called_off():
+    called_off, lost, other, done = (job_in(State.PROCESSING, worker_id=1) for _ in range(4))
+    for job in (called_off, lost, done):
+        queue.cancel(job)
+    Job.objects.filter(pk=lost.pk).update(worker_id=2)
+    Job.objects.filter(pk=done.pk).update(state=State.COMPLETE)
+
+    asked = engine_for("default").cancel_requests([called_off, lost, other, done])
+    assert asked == [called_off.pk]
+    assert engine_for("default").cancel_requests([]) == []
 
 
 @pytest.mark.parametrize("state", FINAL)
@@ -79,7 +91,7 @@ def test_many_jobs_are_called_off_at_once():
 def test_a_worker_that_claimed_the_job_before_it_was_called_off_is_fenced_out():
     engine = engine_for("default")
     Job.objects.create(name="noop")
-    (held,) = engine.claim(["default"], limit=1, worker_id=1, now=NOW)
+    (held,) = engine.claim(Claim(["default"], limit=1, worker_id=1, now=NOW))
     engine.hand_back([held], now=NOW)
     queue.cancel(held.pk)
 
@@ -124,7 +136,7 @@ def test_a_job_that_ended_badly_goes_on_where_it_ended(state):
     assert (again.attempts, again.crashes, again.killed_at) == (0, 0, None)
     assert (again.cancel_requested_at, again.finished_at) == (None, None)
     assert again.workspace == {"kept": 1}
-    claimed = engine_for("default").claim(["default"], limit=9, worker_id=1, now=NOW)
+    claimed = engine_for("default").claim(Claim(["default"], limit=9, worker_id=1, now=NOW))
     assert [one.pk for one in claimed] == [job.pk]
 
 
