@@ -52,8 +52,12 @@ class Pruner:
             return STANDBY_SECONDS
         try:
             pause = self._prune_page()
-        except Error as error:
-            logger.warning("Finished jobs could not be deleted: %s", str(error).strip())
+        except Exception as error:  # of the project too: its receivers are called for each job
+            logger.warning(
+                "Finished jobs could not be deleted: %s",
+                str(error).strip() or type(error).__name__,
+                exc_info=not isinstance(error, Error),
+            )
             self._engine.forget_connection()
             pause = PAUSE_AFTER_ERROR_SECONDS
         if self._sweep is None or not self._sweep.is_done:

@@ -50,7 +50,7 @@ class AtomicAttempt(Attempt):
                 log(logging.ERROR, "Job id=%s: its on_commit raised.", self.pk, exc_info=error)
                 return replace(outcome, is_written=True)
             if task_raised is not None or not self._is_undecided(error, session):
-                return self._after_error(task_raised or error)
+                return self.after_error(task_raised or error)
             # Perhaps the commit has arrived: then the job is not held any more, and the fence keeps
             # it from being given back.
             log(logging.WARNING, "Job id=%s: not committed, it goes back: %s", self.pk, error)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import inspect
 import logging
-from collections.abc import Callable, Mapping, Set
+import os
+from collections.abc import Callable, Coroutine, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
-from operator import attrgetter
 from typing import Any
 
-from django.conf import settings
-from django.db import Error, router
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import router
 
 from django_dbq import clock
 from django_dbq import settings as dbq_settings
@@ -19,7 +21,6 @@ from django_dbq.exceptions import (
     Cancel,
     Fail,
     InvalidDeclaration,
-    InvalidJob,
     JobCancelled,
     JobInterrupted,
     JobInterruption,
@@ -29,12 +30,10 @@ from django_dbq.exceptions import (
     Snooze,
     TransactionLeftOpen,
     WorkerDied,
-    WorkspaceNotJSON,
 )
 from django_dbq.models import Attempt as Story
 from django_dbq.models import Job
-from django_dbq.models.job import as_json
-from django_dbq.models.workspace import parsed
+from django_dbq.models.workspace import as_storable_json
 from django_dbq.rules.callables import function_at
 from django_dbq.rules.deaths import are_hooks_deadly, is_poison
 from django_dbq.rules.declarations import JobDeclaration
@@ -53,14 +52,13 @@ from django_dbq.rules.outcomes import (
     message_of,
     path_of,
 )
-from django_dbq.rules.retry import as_duration, delay_before_retry
-from django_dbq.rules.states import State
+from django_dbq.rules.retry import delay_before_retry
+from django_dbq.rules.states import FINAL, State
+from django_dbq.worker.calls import call_of
 from django_dbq.worker.connections import discard_all_but, roll_back_all_but
 from django_dbq.worker.logs import log
-
-# What a task or hook may set on its job, besides the workspace, and find saved afterwards.
-SAVED_WITH_THE_OUTCOME = ("name", "queue_name", "priority", "run_after")
-_values_saved = attrgetter(*SAVED_WITH_THE_OUTCOME)
+from django_dbq.worker.savepoints import Savepoints
+from django_dbq.worker.snapshot import Snapshot
 
 
 class Attempt:
@@ -71,20 +69,23 @@ class Attempt:
         job: Job,
         declaration: JobDeclaration,
         already_open: Set[str],
-        interruptible: AbstractContextManager[Any],
+        interruptible: AbstractContextManager[Any] | None,
+        failed: Callable[[BaseException], None] | None = None,
     ) -> None:
         self.job = job
         self.declaration = declaration
         self.pk = job.pk
-        self.error: BaseException | None = None
-        self.delay: timedelta | None = None  # before another attempt, if there is one
+        self.pid = os.getpid()
         self.started_monotonic = clock.monotonic()
         self.already_open = already_open
-        self.interruptible = interruptible
+        self.is_interruptible = interruptible is not None
+        self.interruptible = interruptible or nullcontext()
+        self.failed = failed
+        self.savepoints = Savepoints(already_open) if already_open else nullcontext()
         self.using = job._state.db or router.db_for_write(Job)
-        self.before = _values_saved(job)
-        self.workspace_before, job.saved_workspace = _workspace_of(job), None
-        self.place_before = (job.next_task, job.task_index)
+        self.before = Snapshot(job)
+        self.call = call_of(job, declaration)
+        self.returned: Any = None
 
     def run(self) -> Outcome:
         """Never raises; see `worker/executor.py`."""
@@ -92,110 +93,199 @@ class Attempt:
             self._judge()
             self._run_task()
         except BaseException as error:  # a worker never dies of a job
-            return self._after_error(error)
+            return self.after_error(error)
         return self._after_success()
-
-    def fail(self, error: BaseException) -> Outcome:
-        """The attempt cannot begin."""
-        return self._after_error(error)
 
     def _judge(self) -> None:
         """Raise what earlier attempts have earned, in a worker that lived to tell it."""
         job = self.job
-        self._find_place()
         if job.crashes and is_poison(job.crashes, most=dbq_settings.current().max_crashes):
             raise PoisonJob(job.crashes, _workers_that_died(job))
         if job.killed_at:
             raise JobTimeout
 
-    def _find_place(self) -> None:
-        """Make `next_task` one that is declared: nothing else is ever imported for a row."""
-        job = self.job
-        if not job.next_task:  # inserted by hand
-            job.next_task, job.task_index = self.declaration.tasks[0], 0
-        job.task_index = self.declaration.place_of(job.next_task, job.task_index)
-        self.place_before = (job.next_task, job.task_index)
-
     def _run_task(self) -> None:
-        job, hook = self.job, self.declaration.pre_task_hook
         try:
-            with self.interruptible:
-                if hook:
-                    function_at(hook)(job)
-                function_at(job.next_task)(job)
+            with self.savepoints, self.interruptible:
+                self._begin()
+                try:
+                    returned = self.call()
+                    if returned is not None and inspect.iscoroutine(returned):
+                        returned = self._wait_for(returned)
+                finally:
+                    self._end_if_forked()
+                if returned is not None:
+                    self.returned = self.call.result_of(returned)
         except BaseException as error:
             if isinstance(error, JobInterruption) or isinstance(error.__context__, JobInterruption):
                 discard_all_but(self.already_open)  # it may have struck in the middle of a query
             raise
         finally:
             roll_back_all_but(self.already_open)
-        if not job.is_workspace_unread:
-            job.workspace_as_json()
         self._move_on()
+
+    def _begin(self) -> None:
+        hook = self.declaration.pre_task_hook
+        if hook:
+            self._call_once(function_at(hook), self.job)
+        self.call.begin()
+
+    def _call_once(self, function: Callable[..., None], *args: object) -> None:
+        try:
+            function(*args)
+        finally:
+            self._end_if_forked()
+
+    def _end_if_forked(self) -> None:
+        """End this process if the function that has come back was called in another one.
+
+        It has forked, and comes back there, too: that one speaks for the job, on the connections
+        that both have. So at once, before anything is rolled back, committed or told.
+        """
+        if os.getpid() != self.pid:
+            os._exit(0)
+
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """What an async task returns that runs outside of the event loop of a worker."""
+        if self.is_interruptible:  # then asyncio passes the interruption on, as a cancellation
+            return asyncio.run(self._await_all_of(coroutine))
+        # Else what the task asks the database is asked on this thread, in whose transaction a test
+        # may be.
+        return async_to_sync(self._await)(coroutine)
+
+    async def _await_all_of(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """And roll back what it has left open on the thread on which its queries are made."""
+        try:
+            return await self._await(coroutine)
+        finally:
+            await sync_to_async(roll_back_all_but)(self.already_open)
+
+    async def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await coroutine
+        finally:  # here: what asyncio ends of a loop, it would end of both processes'
+            self._end_if_forked()
 
     def _move_on(self) -> None:
         """As `Job.update_next_task` does, from where the task has left the job."""
         job = self.job
+        self.call.keep_metadata()
+        self.before.require_storable()
         declaration = self.declaration if job.name == self.declaration.name else job.declaration
-        place = declaration.place_of(job.next_task, job.task_index)
-        following = declaration.after(place)
-        job.next_task = following or ""
-        job.task_index = place + 1 if following else None
+        job.next_task, job.task_index = declaration.following(job.next_task, job.task_index)
 
     # What became of it
 
     def _after_success(self) -> Outcome:
-        self.job.state = State.READY if self.job.next_task else State.COMPLETE
+        job = self.job
+        job.state = State.READY if job.next_task else State.COMPLETE
         self._run_hooks_after()
-        return self._outcome()
+        changes = self.before.changes()
+        if job.state in (State.READY, State.NEW):
+            return Advanced(changes, next_task=job.next_task, task_index=job.task_index)
+        if job.state == State.COMPLETE:
+            changes |= self._kept()
+            return Completed(changes) if changes else SUCCESS
+        return Failed(changes)
 
-    def _after_error(self, error: BaseException) -> Outcome:
+    def _kept(self) -> dict[str, Any]:
+        """What the task has returned, if JSON can express it and databases store it."""
+        if self.returned is None:
+            return {}
+        try:
+            as_storable_json(self.returned)
+        except (TypeError, ValueError, RecursionError) as error:
+            log(logging.DEBUG, "Job id=%s: its result is not kept: %s", self.pk, error)
+            return {}
+        return {"result": self.returned}
+
+    def after_error(self, error: BaseException) -> Outcome:
+        """What becomes of the job when the attempt fails, or cannot even begin."""
         if isinstance(error, TransactionLeftOpen) and error.__context__ is not None:
             error = error.__context__  # what the task raised tells more than what it left behind
-        self.finished_at = clock.aware_now()
-        self.duration = timedelta(seconds=clock.monotonic() - self.started_monotonic)
+        finished_at = clock.aware_now()
+        started_at = finished_at - timedelta(seconds=clock.monotonic() - self.started_monotonic)
         self.job.pk = self.pk
-        self.job.next_task, self.job.task_index = self.place_before
+        self.job.next_task, self.job.task_index = self.before.place
         if isinstance(error, (JobInterrupted, JobCancelled, Cancel, Snooze)):
             return self._after_no_failure(error)
-        self.error = error
-        self.delay = self._delay_before_retry(error)
-        if self.delay is not None and self._is_called_off():
-            return self._called_off_after(error)
-        self.job.state = State.FAILED if self.delay is None else State.READY
-        self._log_failure(error)
-        if self.delay is not None:
-            self._forget_what_the_task_changed()
-        self._run_hooks_after()
-        return self._outcome()
+        if self.failed is not None:
+            self.failed(error)
+        delay = self._delay_before_retry(error)
+        if delay is not None and self._is_called_off():  # so that no other attempt follows
+            self._log_failure(error)
+            self._run_hooks_after()
+            changes = self._changes_after_error()
+            return self._told(CalledOff(changes, story=self._story(error, started_at, finished_at)))
+        self.job.state = State.FAILED if delay is None else State.READY
+        self._log_failure(error, delay)
+        if delay is not None:
+            self.before.restore()  # for the next attempt; a retry hook may change that
+        self._run_hooks_after(error, delay)
+        changes = {**self._changes_after_error(), **self.before.moved()}
+        story = None
+        if self.job.killed_at:
+            changes["killed_at"] = None  # that story was told when its worker died
+        else:
+            story = self._story(error, started_at, finished_at)
+        return self._told(self._outcome_of_failure(changes, delay, story))
 
-    def _called_off_after(self, error: BaseException) -> Outcome:
-        """It failed, and somebody has cancelled the other attempt that would follow."""
-        self.error = self.delay = None
-        self._log_failure(error)
-        self._run_hooks_after()
-        return CalledOff(story=self._story(error))
+    def _told(self, outcome: Outcome) -> Outcome:
+        """Tell who wants to know that the job is over, if it is."""
+        if outcome.state in FINAL:
+            self._tell(self.call.failed, outcome.story)
+        return outcome
+
+    def told_of_success(self, outcome: Outcome) -> Outcome:
+        """The same after the task has returned."""
+        if isinstance(outcome, Completed):
+            self._tell(self.call.succeeded, self.returned)
+        return outcome
+
+    def _tell(self, tell: Callable[..., None], about: Any) -> None:
+        """What goes wrong in that is logged, and changes no outcome."""
+        try:
+            self._call_once(tell, about)
+        except BaseException:
+            log(logging.ERROR, "Job id=%s: nobody was told of its end.", self.pk, exc_info=True)
+
+    def _outcome_of_failure(
+        self, changes: dict[str, Any], delay: timedelta | None, story: Failure | None
+    ) -> Outcome:
+        """From the state in which the hooks left the job: 3.3 saved that one."""
+        if self.job.state in (State.READY, State.NEW):
+            if delay is None:
+                return Requeued({**changes, "crashes": 0}, story=story)
+            return Retried(changes, story=story, after=delay)
+        if self.job.state == State.COMPLETE:
+            return Completed(changes)
+        return Failed(changes, story=story)
 
     def _after_no_failure(self, error: BaseException) -> Outcome:
         """The task ended early, and that is no failure of its."""
-        if isinstance(error, Snooze):
-            try:
-                after, due = _pause_of(error)
-            except ValueError as refusal:
-                return self._after_error(InvalidJob("Snooze", str(refusal)))
         self._run_hooks_after()
         if isinstance(error, JobInterrupted):
             return HandedBack(is_started=True)
-        changes = self._changes()
+        changes = self._changes_after_error()
         if isinstance(error, Cancel):
-            return CalledOff({**changes, "cancel_reason": str(error)})
-        if isinstance(error, JobCancelled) or self._is_called_off():
-            return CalledOff(changes)
-        return Snoozed(changes, attempts=self.job.attempts - 1, after=after, until=due)
+            return self._told(CalledOff({**changes, "cancel_reason": str(error)}))
+        if isinstance(error, Snooze) and not self._is_called_off():
+            attempts = self.job.attempts - 1
+            return Snoozed(changes, attempts=attempts, after=error.for_, until=error.until)
+        return self._told(CalledOff(changes))
+
+    def _changes_after_error(self) -> dict[str, Any]:
+        """What is to be saved all the same."""
+        try:
+            self.call.keep_metadata()
+        except Exception as error:  # the last good one stays
+            log(logging.ERROR, "Job id=%s: its metadata was not saved. %s", self.pk, error)
+        return self.before.changes()
 
     def _is_called_off(self) -> bool:
         """Whether somebody cancelled the job meanwhile, who need not wait until it is due again."""
-        with contextlib.suppress(Error, Job.DoesNotExist):
+        # Not Django's errors alone: mysqlclient may fail to close a cursor.
+        with contextlib.suppress(Exception):
             return self.job.cancel_requested
         return False
 
@@ -203,22 +293,16 @@ class Attempt:
         if isinstance(error, (Fail, PoisonJob)):
             return None
         try:
-            return delay_before_retry(self.declaration.retry, self.job, error, self.job.attempts)
+            policy, attempt = self.declaration.retry, self.job.attempts
+            return delay_before_retry(policy, lambda: self.call.subject, error, attempt)
         except BaseException:
             log(logging.ERROR, "Job id=%s: its `retry` raised.", self.pk, exc_info=True)
             return None
 
-    def _forget_what_the_task_changed(self) -> None:
-        """The next attempt starts where this one did; a retry hook may change that."""
-        for name, value in zip(SAVED_WITH_THE_OUTCOME, self.before):
-            setattr(self.job, name, value)
-        if self._workspace_in_row is not None:
-            self.job.unread_workspace(self._workspace_in_row)
-
-    def _log_failure(self, error: BaseException) -> None:
-        wait = "" if self.delay is None else f"; next try in {self.delay.total_seconds():.1f} s"
+    def _log_failure(self, error: BaseException, delay: timedelta | None = None) -> None:
+        wait = "" if delay is None else f"; next try in {delay.total_seconds():.1f} s"
         log(
-            logging.ERROR if self.delay is None else logging.WARNING,
+            logging.ERROR if delay is None else logging.WARNING,
             'Job failed: name="%s" id=%s queue="%s" task=%s attempt=%d: %s: %s%s',
             self.job.name,
             self.job.pk,
@@ -231,18 +315,20 @@ class Attempt:
             exc_info=error,
         )
 
-    def _run_hooks_after(self) -> None:
+    def _run_hooks_after(
+        self, failed: BaseException | None = None, delay: timedelta | None = None
+    ) -> None:
         self.job.pk = self.pk  # a task that deletes its own job takes the instance's id away
         hooks, crashes = self._hooks, self.job.crashes
         if not hooks:
             return
         if crashes and are_hooks_deadly(crashes, most=dbq_settings.current().max_crashes):
             return
-        if self.error is not None:
-            if self.delay is None and "failure_hook" in hooks:
-                self._run_guarded(self.job.run_failure_hook, self.error)
-            if self.delay is not None and "retry_hook" in hooks:
-                self._run_guarded(self.job.run_retry_hook, self.error)
+        if failed is not None:
+            if delay is None and "failure_hook" in hooks:
+                self._run_guarded(self.job.run_failure_hook, failed)
+            if delay is not None and "retry_hook" in hooks:
+                self._run_guarded(self.job.run_retry_hook, failed)
         if "post_task_hook" in hooks:
             self._run_guarded(self.job.run_post_task_hook)
         self.job.pk = self.pk
@@ -261,7 +347,7 @@ class Attempt:
         try:
             try:
                 with self._savepoint():
-                    hook(*args)
+                    self._call_once(hook, *args)
             finally:
                 roll_back_all_but(self.already_open)
         except BaseException:
@@ -269,92 +355,16 @@ class Attempt:
 
     def _savepoint(self) -> AbstractContextManager[Any]:
         """What keeps a hook's database errors from breaking a transaction around the task."""
-        return nullcontext()
+        return self.savepoints
 
-    def _outcome(self) -> Outcome:
-        """The outcome, from the state in which the hooks left the job: 3.3 saved that one."""
-        job, changes = self.job, self._changes()
-        if self.error is None:
-            if job.state in (State.READY, State.NEW):
-                return Advanced(changes, next_task=job.next_task, task_index=job.task_index)
-            if job.state == State.COMPLETE:
-                return Completed(changes) if changes else SUCCESS
-            return Failed(changes)
-        story = None if job.killed_at else self._story(self.error)  # that was told when it died
-        changes.update(self._moved())
-        if job.killed_at:
-            changes["killed_at"] = None
-        if job.state in (State.READY, State.NEW):
-            if self.delay is None:
-                return Requeued({**changes, "crashes": 0}, story=story)
-            return Retried(changes, story=story, after=self.delay)
-        if job.state == State.COMPLETE:
-            return Completed(changes)
-        return Failed(changes, story=story)
-
-    def _changes(self) -> dict[str, Any]:
-        job, changes, values = self.job, {}, _values_saved(self.job)
-        if values != self.before:
-            compared = zip(SAVED_WITH_THE_OUTCOME, values, self.before)
-            changes = {name: value for name, value, before in compared if value != before}
-        if job.is_workspace_unread:
-            return changes
-        try:
-            if not self._is_in_row(job.workspace_as_json()):
-                changes["workspace"] = job.workspace
-        except WorkspaceNotJSON as error:
-            # The task is FAILED for it already, or a hook did it: the last good one stays.
-            log(logging.ERROR, "Job id=%s: its workspace was not saved. %s", job.pk, error)
-        return changes
-
-    @property
-    def _workspace_in_row(self) -> str | None:
-        return self.job.saved_workspace or self.workspace_before
-
-    def _is_in_row(self, workspace: str) -> bool:
-        """Whether the row has this text, or one that databases write in another way."""
-        in_row = self._workspace_in_row
-        if in_row is None or workspace == in_row:
-            return in_row is not None
-        try:
-            return workspace == as_json(parsed(in_row))
-        except (ValueError, RecursionError):  # SQL has put there what JSON cannot express
-            return False
-
-    def _moved(self) -> dict[str, Any]:
-        place = (self.job.next_task, self.job.task_index)
-        return {} if place == self.place_before else dict(zip(("next_task", "task_index"), place))
-
-    def _story(self, error: BaseException) -> Failure:
+    def _story(self, error: BaseException, started_at: datetime, finished_at: datetime) -> Failure:
         return Failure.of(
             error,
-            task=self.place_before[0],
+            task=self.before.place[0],
             number=self.job.attempts,
-            started_at=self.finished_at - self.duration,
-            finished_at=self.finished_at,
+            started_at=started_at,
+            finished_at=finished_at,
         )
-
-
-def _workspace_of(job: Job) -> str | None:
-    """The workspace as text; None for one that SQL has put there and JSON cannot express."""
-    if job.is_workspace_unread:
-        return job.workspace_in_row
-    job.workspace = {} if job.workspace is None else job.workspace
-    try:
-        return job.workspace_as_json()
-    except WorkspaceNotJSON:
-        return None
-
-
-def _pause_of(snooze: Snooze) -> tuple[timedelta | None, datetime | None]:
-    """For how long, or until when; raises ValueError when it is no time."""
-    if snooze.until is None:
-        return as_duration(snooze.for_), None
-    if not isinstance(snooze.until, datetime):
-        raise ValueError(f"{snooze.until!r} is no datetime.")
-    if settings.USE_TZ and snooze.until.tzinfo is None:
-        raise ValueError(f"{snooze.until!r} has no time zone.")
-    return None, snooze.until
 
 
 def _workers_that_died(job: Job) -> list[str]:

@@ -14,7 +14,7 @@ from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.processes import cause_of_death
 from django_dbq.worker.registration import Lease
 
-DONE = "done"  # what a worker says to its supervisor before it ends by itself
+SAID_DONE = "done"  # what a worker says to its supervisor before it ends by itself
 LEAVE = "leave"  # what the supervisor says to it: at once
 OVERRAN = "it ran for longer than its timeout, would not end and was killed"
 
@@ -39,7 +39,7 @@ class Child:
         An exit code of 0 does not say so: a task may call `os._exit(0)`.
         """
         try:
-            return self.channel.poll() and self.channel.recv() == DONE
+            return self.channel.poll() and self.channel.recv() == SAID_DONE
         except (EOFError, OSError):
             return False
 
@@ -62,6 +62,7 @@ class Child:
             worker=f"{socket.gethostname()}:{self.process.pid}",
             cause=OVERRAN if overran else cause_of_death(self.process.exitcode),
             was_running=self.ledger.running(),
+            had_ended=self.ledger.ended(),
             ran_elsewhere=self.ledger.running_elsewhere(),
             overran=overran,
             is_crash=self.killed_at is None and self.condemned_at is None,

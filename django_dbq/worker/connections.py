@@ -38,6 +38,19 @@ class TaskConnections:
         self._checked_at = 0.0
 
 
+def close_broken_connections() -> None:
+    """Close the connections of this thread on which errors have occurred and which are of no use.
+
+    Others stay: of several tasks that share them, one may be in the middle of reading.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None and connection.errors_occurred:
+            if connection.is_usable():
+                connection.errors_occurred = False
+            else:
+                _discard(connection)
+
+
 def close_all_connections() -> None:
     """Close every connection of this thread, and the pools that Django 5.1+ may keep."""
     connections.close_all()
@@ -63,6 +76,23 @@ class _Opened(threading.local):
 
 _opened = _Opened()
 connection_created.connect(_opened.note)
+
+
+def opened_here() -> list[Any]:
+    """The connections that this thread has opened and will open."""
+    return _opened.connections
+
+
+def seem_in_transaction(opened: list[Any]) -> bool:
+    """Whether another thread, whose connections these are, is inside a transaction at the moment.
+
+    That may be right. Who wants to be sure has to ask on that thread, between two calls; also when
+    a connection cannot be asked from here, because it is closed there at this moment.
+    """
+    try:
+        return any(_is_in_transaction(each) for each in tuple(opened))
+    except Exception:
+        return True
 
 
 def open_transactions() -> set[str]:

@@ -19,7 +19,7 @@ import django
 from django_dbq.worker import logs
 from django_dbq.worker.connections import close_all_connections
 from django_dbq.worker.processes import die_with_parent
-from django_dbq.worker.shutdown import STOP_SIGNALS
+from django_dbq.worker.shutdown import STOP_SIGNALS, Handler
 
 LOOK_INTERVAL_SECONDS = 1.0  # for a worker that is gone while a process of its holds its socket
 
@@ -92,8 +92,8 @@ class _Server:
             ended, wait_status = os.waitpid(pid, os.WNOHANG)
             if not ended:
                 continue
-            if wait_status:
-                _kill_group(pid)  # what the task started, and did not live to end
+            if wait_status:  # it has died, or was told to end
+                _kill_group(pid)  # what the task started, and did not end
             with self._children.pop(pid) as status, contextlib.suppress(OSError):
                 status.send(os.waitstatus_to_exitcode(wait_status))
 
@@ -105,6 +105,8 @@ class _Server:
             os.setpgid(0, 0)  # so that what the task starts can be ended with it
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in STOP_SIGNALS:  # for the run as before, but not for what it forks
+                signal.signal(number, Handler(lambda: None))
             self._asked.close()
             for connection in [status, *self._children.values()]:
                 connection.close()
@@ -112,8 +114,8 @@ class _Server:
             os.close(self._bell_rope)
             from django_dbq.worker.isolated import work
 
-            work(channel)
-            exit_code = 0
+            if not work(channel):
+                exit_code = 0
         except BaseException:
             traceback.print_exc()
         finally:

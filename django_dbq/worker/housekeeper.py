@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
@@ -27,10 +27,12 @@ from django_dbq.worker.shutdown import STOP_SIGNALS
 logger = logging.getLogger("django_dbq.worker")
 
 RESTART_PAUSE_SECONDS = 5.0
+EXIT_SECONDS = 2.0  # for which an exit waits for the page at hand
 
 
 class Housekeeper:
-    """Its statements hold up no heartbeat, and a foreign key to the jobs no supervisor.
+    """Deletes apart from those who must not wait: a slow page delays no heartbeat, and what a
+    project's foreign keys and receivers do when a job is deleted is not done in the supervisor.
 
     Each supervisor has one, if jobs are to be deleted at all; one works, and the others stand by.
     Who works is told by a lease that it shares with its supervisor.
@@ -86,7 +88,7 @@ class Housekeeper:
         self._work(threading.Event())
 
     @contextlib.contextmanager
-    def in_a_thread(self) -> Any:
+    def in_a_thread(self) -> Iterator[None]:
         """Where there is no supervisor."""
         over = threading.Event()
         thread = threading.Thread(target=self._work, args=(over,), daemon=True)
@@ -97,7 +99,7 @@ class Housekeeper:
         finally:
             over.set()
             if self._retention is not None:
-                thread.join()
+                thread.join(EXIT_SECONDS)
 
     def _work(self, over: threading.Event) -> None:
         assert self._retention is not None  # noqa: S101 (for the type checker)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
 import threading
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import FrameType
+from typing import Any
 
 from django.db import connections
 
 from django_dbq import clock
 from django_dbq.models import Job
+from django_dbq.models.workspace import as_json
 from django_dbq.rules.outcomes import Failed, Failure, Outcome
 from django_dbq.rules.states import HELD
 from django_dbq.worker.executor import perform
@@ -26,23 +30,21 @@ WAKE_UP = signal.SIGURG
 WAKE_UPS, WAKE_UP_INTERVAL_SECONDS = 5, 0.05
 
 
-def work(channel: Connection) -> None:
-    """Run the job that comes over the channel."""
+def work(channel: Connection) -> bool:
+    """Run the job that comes over the channel; whether its task was told to end."""
     signal.signal(WAKE_UP, _do_nothing)
     assignment: Assignment = channel.recv()
     try:
         job = _claimed_job(assignment)
     except Exception as error:
         channel.send(NotBegun(f"{type(error).__name__}: {error}".strip()))
-        return
+        return False
     block = _Block(channel)
     threading.Thread(target=_listen, args=(channel, block), name="dbq-listen", daemon=True).start()
-    me = os.getpid()
     outcome = perform(job, interruptible=block)
-    if os.getpid() != me:
-        os._exit(0)  # the task has forked and come back twice: its parent speaks for the job
     channel.send_bytes(_pickled(job, outcome))
     connections.close_all()
+    return block.interrupted_by is not None
 
 
 def _do_nothing(signum: int, frame: FrameType | None) -> None:
@@ -90,11 +92,22 @@ def _listen(channel: Connection, block: Interruptible) -> None:
 
 
 def _pickled(job: Job, outcome: Outcome) -> bytes:
+    changes = {name: _in_plain_types(value) for name, value in outcome.changes.items()}
     try:
-        return pickle.dumps(outcome)
-    except Exception as error:  # the workspace may hold what is JSON and cannot be pickled
+        return pickle.dumps(replace(outcome, changes=changes))
+    except Exception as error:  # of a time, say, that is of a class of the project's
         now = clock.aware_now()
         story = Failure.of(
             error, task=job.next_task, number=job.attempts, started_at=now, finished_at=now
         )
         return pickle.dumps(Failed(story=story))
+
+
+def _in_plain_types(value: Any) -> Any:
+    """As it comes back from the database: JSON expresses more classes than can be pickled here and
+    be found again in the worker, a defaultdict with a lambda for one.
+    """
+    try:
+        return json.loads(as_json(value))
+    except (TypeError, ValueError, RecursionError):  # a time; that of Python's class can be pickled
+        return value

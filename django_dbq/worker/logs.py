@@ -44,7 +44,8 @@ class Rationed:
     With the level DEBUG every one is logged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, logger: logging.Logger, count: str = "") -> None:
+        self._logger, self._count = logger, count  # `count`: the line for the rest, if wanted
         self._second_ends_at = float("-inf")
         self._told = self._untold = 0
 
@@ -53,12 +54,12 @@ class Rationed:
 
         Threads may disturb each other's counting, by a line or two.
         """
-        if not logger.isEnabledFor(logging.INFO):
+        if not self._logger.isEnabledFor(logging.INFO):
             return False
         if clock.monotonic() >= self._second_ends_at:
             self.settle()
             self._second_ends_at = clock.monotonic() + 1
-        if self._told >= LINES_A_SECOND and not logger.isEnabledFor(logging.DEBUG):
+        if self._told >= LINES_A_SECOND and not self._logger.isEnabledFor(logging.DEBUG):
             self._untold += 1
             return False
         self._told += 1
@@ -73,9 +74,11 @@ class Rationed:
         if clock.monotonic() < self._second_ends_at and not now:
             return
         untold, self._told, self._untold = self._untold, 0, 0
-        if untold:
-            log(logging.INFO, "Jobs done: %d more in a second; level DEBUG names each.", untold)
+        if untold and self._count:
+            log(logging.INFO, self._count, untold)
 
 
-DONE = Rationed()
+MORE_DONE = "Jobs done: %d more in a second; level DEBUG names each."
+
+DONE = Rationed(logger, MORE_DONE)
 """One line for each task that was run."""

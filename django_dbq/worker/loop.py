@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,30 +16,32 @@ from django.db import Error
 
 from django_dbq import clock
 from django_dbq.clock import DatabaseClock
-from django_dbq.engines import Engine
+from django_dbq.engines import Claim, Engine
 from django_dbq.models import Job
 from django_dbq.models.arrivals import arrived
 from django_dbq.rules.backoff import pause_after
-from django_dbq.rules.declarations import is_known
-from django_dbq.rules.outcomes import SUCCESS, Declined, Outcome
+from django_dbq.rules.declarations import Known, is_known
+from django_dbq.rules.outcomes import SUCCESS, Declined, HandedBack, Outcome
+from django_dbq.rules.queues import covers
 from django_dbq.rules.reach import Reach
 from django_dbq.worker.acknowledger import Acknowledger
 from django_dbq.worker.appetite import Appetite
-from django_dbq.worker.executor import perform
+from django_dbq.worker.dispatcher import Dispatcher
 from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.logs import DONE
 from django_dbq.worker.options import WorkerOptions
-from django_dbq.worker.pools import ThreadPool
 from django_dbq.worker.registration import Lease
 from django_dbq.worker.wakeup import Wakeup
 from django_dbq.worker.watch import Watch
 
 logger = logging.getLogger("django_dbq.worker")
 
-OVERDUE_SECONDS = 0.5  # a claimed job that no thread has started by then goes back
+OVERDUE_SECONDS = 0.5  # a claimed job that has not begun by then goes back
 LONGEST_REST_SECONDS = 1.0  # of an idle worker, which is woken when jobs come
-LOOK_INTERVAL_SECONDS = 0.25  # how often a busy worker looks for overdue jobs
+BUSY_REST_SECONDS = 0.25  # of a busy one: some of its jobs may be overdue
 CANCEL_INTERVAL_SECONDS = 1.0  # how often it asks which of its jobs were called off
+MOST_UNKNOWN = 300  # names and tasks that a claim passes over
+LOCKED_GRACE = timedelta(minutes=1)  # at a stop, for rows that others have locked
 LONGEST_PAUSE_SECONDS = 5.0  # between two tries, when the database is away
 
 
@@ -55,7 +57,7 @@ class Worker:
         lease: Lease,
         ledger: Ledger,
     ) -> None:
-        self.options, self.engine, self.worker_id, self.lease = options, engine, worker_id, lease
+        self.options, self.engine, self.worker_id = options, engine, worker_id
         self.clock = DatabaseClock(engine.now)
         self.wakeup = Wakeup()
         self.doorbell = engine.doorbell(options.queues, worker_id=worker_id, now=self.clock.now)
@@ -63,20 +65,19 @@ class Worker:
         self.acknowledger = Acknowledger(
             engine, self.clock, worker=f"{socket.gethostname()}:{os.getpid()}"
         )
-        self.pool = ThreadPool(
-            threads=options.threads, perform=perform, finished=self._finished, ledger=ledger
-        )
-        self.appetite = Appetite(options, engine, self.pool, lease=lease.length)
+        self.ledger = ledger
+        self.pool = Dispatcher(options, finished=self._finished, ledger=ledger)
+        self.appetite = Appetite(options, engine, self.pool, lease=lease)
         self.watch = Watch(lambda: self.pool.runs)
         # Names and tasks left to other workers. Threads add to it: what is lost in between, when it
         # is looked through, will be declined once more.
         self._unknown: set[tuple[str, str]] = set()
+        self._takes_known_jobs_only = False
         self._reach = Reach()
         self._stop_asked_at: float | None = None
         self._has_no_grace = False
         self._asked_for_cancels_at = float("-inf")
         self._queue_is_empty = self._has_backlog = False
-        self._next_job_at = float("-inf")
         self._outages = 0
 
     def stop(self, *, at_once: bool = False) -> None:
@@ -97,9 +98,9 @@ class Worker:
     def run(self) -> None:
         """Work until asked to stop, or until the options say that it is enough."""
         self.engine.limit_waiting()
-        self._patiently(self._synchronize)
         arrived.connect(self._jobs_arrived)
-        with self.pool, _turns_of(self.engine.turn_seconds):
+        with self.pool, _turns_of(self.engine.turn_seconds), self.engine.lock_timeout():
+            self._patiently(self._synchronize)
             while not self._is_done():
                 self._patiently(self._turn)
             while self.in_flight:
@@ -113,10 +114,12 @@ class Worker:
 
     def _turn(self) -> None:
         with self.engine.response_timeout():
+            if self.clock.is_old:
+                self._reconcile()
             found = self._exchange()
             self._hand_back_overdue()
             self._ask_for_cancels()
-        self.watch.look()
+        self._look_after_runs()
         DONE.settle()
         if not self._is_done():
             self._rest(found_work=found)
@@ -125,27 +128,28 @@ class Worker:
         """Sleep until there may be something to do."""
         if found_work:
             self.doorbell.found_work()
-        has_a_free_thread = len(self.in_flight) < self.options.threads
-        if has_a_free_thread and self._appetite() > 0 and self.lease.holds:
+        in_flight, finished = self._numbers()
+        has_room = self.appetite.has_room(in_flight)
+        if has_room and self.appetite.wanted(in_flight, finished=finished):
             self.wakeup.wait_for_jobs(self.doorbell, self._rest_seconds(), found_work=found_work)
             self._reach.none_is_due(until=self.doorbell.none_due_until)
         else:
-            too_soon_seconds = self._next_job_at - clock.monotonic()
-            self.wakeup.wait_while_busy(self.doorbell, self._rest_seconds(too_soon_seconds))
+            self.wakeup.wait_while_busy(self.doorbell, self._rest_seconds())
 
-    def _rest_seconds(self, too_soon_seconds: float = 0.0) -> float:
+    def _rest_seconds(self) -> float:
         if self.in_flight:
-            return min(LOOK_INTERVAL_SECONDS, self.watch.seconds_to_next())
-        return too_soon_seconds if too_soon_seconds > 0 else LONGEST_REST_SECONDS
+            return min(BUSY_REST_SECONDS, self.watch.seconds_to_next())
+        return self.appetite.too_soon_seconds or LONGEST_REST_SECONDS
 
     def _is_done(self) -> bool:
-        enough = self._jobs_left() <= 0
+        in_flight, finished = self._numbers()
+        enough = self.appetite.is_over(in_flight, finished=finished)
         empty = self.options.burst and self._queue_is_empty
         return self.stopping or ((enough or empty) and not self.in_flight)
 
     def _jobs_arrived(self, sender: object, *, using: str, queue_name: str, **other: Any) -> None:
         """A task of this process has enqueued jobs."""
-        if using == self.engine.using and queue_name in self.options.queues:
+        if using == self.engine.using and covers(self.options.queues, queue_name):
             self.wakeup.ring()
 
     # Taking jobs
@@ -156,10 +160,12 @@ class Worker:
         With one commit, if there are certain to be some; an idle worker has no commit to save.
         """
         done = self.acknowledger.gather()
-        limit = self._limit(done=len(done))
-        if limit and self._has_backlog and _are_plain_successes(done):
+        is_worth_it = self._has_backlog and _are_plain_successes(done)
+        limit = self._limit(done=len(done)) if is_worth_it else 0
+        if limit:
+            succeeded = [job for job, _ in done]
             try:
-                lost, jobs = self.engine.exchange(done, **self._wishes(limit))
+                lost, jobs = self.engine.exchange(succeeded, self._wish(limit))
             except Error as error:
                 logger.debug("One by one, because together they fail: %s", error)
                 self._flush()
@@ -167,7 +173,7 @@ class Worker:
                 return self._take()
             self._forget(self.acknowledger.settle(done, lost))
             self._start(jobs, limit)
-            return True
+            return bool(jobs)
         self._flush()
         return self._take()
 
@@ -176,30 +182,37 @@ class Worker:
         limit = self._limit()
         if not limit:
             return False
-        jobs = self.engine.claim(**self._wishes(limit))
+        jobs = self.engine.claim(self._wish(limit))
         self._start(jobs, limit)
         return bool(jobs)
 
     def _limit(self, *, done: int = 0) -> int:
         """How many jobs to claim, `done` of those in flight being all but written down."""
-        limit = self._appetite(done=done)
-        if limit <= 0 or not self.lease.holds:
+        if self.stopping:
             return 0
-        if self.clock.is_old:
-            self._reconcile()
-        return self.appetite.share_of(limit, len(self.in_flight) - done, now=self.clock.now())
+        in_flight, finished = self._numbers(done=done)
+        return self.appetite.limit(in_flight, finished=finished, now=self.clock.now())
 
-    def _wishes(self, limit: int) -> dict[str, Any]:
-        """What the engine is told for a claim."""
+    def _numbers(self, *, done: int = 0) -> tuple[int, int]:
+        """How many jobs are in flight, and how many finished, with those that wait for a lock."""
+        done += self.acknowledger.locked_jobs
+        return len(self.in_flight) - done, self.acknowledger.finished_jobs + done
+
+    def _wish(self, limit: int) -> Claim:
         self._unknown = {each for each in tuple(self._unknown) if not is_known(*each)}
-        return {
-            "queues": self.options.queues,
-            "limit": limit,
-            "worker_id": self.worker_id,
-            "now": self.clock.now(),
-            "but": self._unknown,
-            "reach": self._reach,
-        }
+        if len(self._unknown) > MOST_UNKNOWN:
+            # To name some of them would be no help: the others, at the head of the queue, would
+            # keep it from those that it knows.
+            self._takes_known_jobs_only, self._unknown = True, set()
+        return Claim(
+            self.options.queues,
+            limit=limit,
+            worker_id=self.worker_id,
+            now=self.clock.now(),
+            but=self._unknown,
+            only=Known.here() if self._takes_known_jobs_only else None,
+            reach=self._reach,
+        )
 
     def _start(self, jobs: list[Job], limit: int) -> None:
         self.in_flight.update((job.pk, job) for job in jobs)
@@ -207,27 +220,13 @@ class Worker:
         self._queue_is_empty = not jobs
         self._has_backlog = len(jobs) == limit
 
-    def _appetite(self, *, done: int = 0) -> int:
-        if self.stopping:
-            return 0
-        if self.options.rate_limit_seconds:
-            too_soon = clock.monotonic() < self._next_job_at
-            return 0 if too_soon or self.in_flight else int(min(1, self._jobs_left()))
-        wanted = self.appetite.wanted(len(self.in_flight) - done)
-        return int(min(wanted, self._jobs_left()))
-
-    def _jobs_left(self) -> float:
-        if self.options.max_jobs is None:
-            return math.inf
-        return self.options.max_jobs - self.acknowledger.finished_jobs - len(self.in_flight)
-
     # Being done with jobs
 
     def _finished(self, job: Job, outcome: Outcome) -> None:
         if isinstance(outcome, Declined):
             self._unknown.add((job.name, outcome.task))
         self.acknowledger.add(job, outcome)
-        self._next_job_at = clock.monotonic() + self.options.rate_limit_seconds
+        self.appetite.job_ended()
         self.wakeup.ring()
 
     def _flush(self) -> None:
@@ -237,20 +236,26 @@ class Worker:
         for job in jobs:
             self.in_flight.pop(job.pk, None)
             self._queue_is_empty = False  # its next task may wait there now
+        if jobs:
+            self.ledger.keep_ended(self.in_flight)
 
     def _hand_back_overdue(self) -> None:
         """A job that takes long keeps those behind it from starting: others may start them."""
-        if self.pool.waiting and clock.monotonic() - self.pool.moved_at > OVERDUE_SECONDS:
-            self._hand_back_unstarted()
+        jobs = self.pool.take_overdue(OVERDUE_SECONDS)
+        if jobs:
+            self._hand_back(jobs)
 
-    def _hand_back_unstarted(self) -> None:
-        jobs = self.pool.take_back()
+    def _hand_back(self, jobs: list[Job]) -> None:
+        """And write down what else is done."""
         for job in jobs:
-            del self.in_flight[job.pk]
-        # Should this fail, nobody knows which were given back: `_reconcile` gives back the rest.
-        self.engine.hand_back(jobs, now=self.clock.now())
+            self.acknowledger.add(job, HandedBack())
+        self._flush()
 
     # Ending what runs
+
+    def _look_after_runs(self) -> None:
+        self.watch.look()
+        self.pool.tell_of_blocking()
 
     def _ask_for_cancels(self) -> None:
         """Find out which jobs were called off since they were claimed, and tell their tasks."""
@@ -260,30 +265,31 @@ class Worker:
         self._asked_for_cancels_at = now
         if all(now - run.started_at < CANCEL_INTERVAL_SECONDS for run in self.pool.runs):
             return  # short tasks end before anybody could ask them to
-        cancelled = self.in_flight.keys() & set(self.engine.cancel_requests(self.worker_id))
+        cancelled = set(self.engine.cancel_requests(self.in_flight.values()))
         for pk in cancelled:
             self.in_flight[pk].cancel_requested_at = self.clock.now()
         self.watch.cancel(cancelled)
 
     def _wind_down(self) -> None:
         with self.engine.response_timeout():
-            self._flush()
-            self._hand_back_unstarted()
+            self._hand_back(self.pool.take_back())
             self.engine.mark_stopping(self.pool.running, now=self.clock.now())
             self._ask_for_cancels()
         if self._grace_is_over:
             self.watch.interrupt_all()
-        self.watch.look()
-        self.wakeup.wait(min(LOOK_INTERVAL_SECONDS, self.watch.seconds_to_next()))
+        if self._grace_is_over or self._has_stopped_for(LOCKED_GRACE):
+            self._forget(self.acknowledger.give_up_locked())
+        self._look_after_runs()
+        self.wakeup.wait(min(BUSY_REST_SECONDS, self.watch.seconds_to_next()))
 
     @property
     def _grace_is_over(self) -> bool:
-        if self._has_no_grace:
-            return True
-        if self._stop_asked_at is None or self.options.grace is None:
+        return self._has_no_grace or self._has_stopped_for(self.options.grace)
+
+    def _has_stopped_for(self, grace: timedelta | None) -> bool:
+        if self._stop_asked_at is None or grace is None:
             return False
-        waited_seconds = clock.monotonic() - self._stop_asked_at
-        return waited_seconds >= self.options.grace.total_seconds()
+        return clock.monotonic() - self._stop_asked_at >= grace.total_seconds()
 
     # When the database is away
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
@@ -14,17 +13,22 @@ from django.db import connections
 from django_dbq import clock
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import Failed, Failure, Outcome
-from django_dbq.rules.prefetch import Pace
+from django_dbq.rules.prefetch import MeanDuration
 from django_dbq.worker.connections import TaskConnections
-from django_dbq.worker.isolation import ForkServer, ProcessRun, can_isolate, needs_a_process
+from django_dbq.worker.executor import Moved
+from django_dbq.worker.isolation import ForkServer, can_isolate, needs_a_process
 from django_dbq.worker.ledger import Ledger
+from django_dbq.worker.process_runs import ProcessRun
 from django_dbq.worker.runs import Run, ThreadRun
 
 logger = logging.getLogger("django_dbq.worker")
 
 
 class ThreadPool:
-    """Runs jobs on a number of threads; used as a context, whose end waits for them."""
+    """Runs jobs on a number of threads; used as a context, whose end waits for them.
+
+    Those that are not for a thread, as `perform` says, are `moved` and not finished.
+    """
 
     def __init__(
         self,
@@ -32,16 +36,18 @@ class ThreadPool:
         threads: int,
         perform: Callable[..., Outcome],
         finished: Callable[[Job, Outcome], None],
-        ledger: Ledger | None = None,
+        ledger: Ledger,
+        moved: Callable[[Job], None] | None = None,
     ) -> None:
         self.threads = threads
-        self.ledger = ledger or Ledger(threads)
-        self.pace = Pace()
+        self.ledger = ledger
+        self.pace = MeanDuration()
         self.moved_at = clock.monotonic()  # when a job was last submitted or started
         self._perform = perform
         self._finished = finished
+        self._moved = moved
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
-        self._runs: dict[int, Run] = {}  # by the number of the thread
+        self._runs: dict[int, ProcessRun | ThreadRun] = {}  # by the number of the thread
         self._threads: list[threading.Thread] = []
         self._fork_server = ForkServer()
 
@@ -103,42 +109,48 @@ class ThreadPool:
 
     def _work(self, number: int) -> None:
         mine = TaskConnections()
-        me = os.getpid()
         try:
             for job in iter(self._queue.get, None):
-                run = self._runs[number] = self._run_of(job, number)
-                self.moved_at = run.started_at
-                outcome = self._outcome(run, mine)
-                if os.getpid() != me:
-                    os._exit(0)  # the task has forked and come back twice: its parent speaks for it
-                self.pace.note(clock.monotonic() - run.started_at)
-                if outcome.failure:
-                    mine.refresh_soon()
+                self.moved_at = started_at = clock.monotonic()
+                outcome = self._outcome(job, number, mine)
                 # Handed over before it stops counting as running: at no moment is it nowhere.
-                self._finished(job, outcome)
-                del self._runs[number]
+                if self._moved is not None and isinstance(outcome, Moved):
+                    self._moved(job)
+                else:
+                    self.pace.note(clock.monotonic() - started_at)
+                    if outcome.story:
+                        mine.refresh_soon()
+                    self._finished(job, outcome)
+                self._runs.pop(number, None)  # there is none if it could not even be made
         finally:
             connections.close_all()
 
-    def _run_of(self, job: Job, number: int) -> Run:
+    def _run_of(self, job: Job, number: int) -> ProcessRun | ThreadRun:
         if needs_a_process(job):
             if can_isolate():
                 return ProcessRun(job, self._fork_server, self.ledger, number)
             logger.warning("Job id=%s runs in this process: this system cannot fork.", job.pk)
         return ThreadRun(job, self.ledger, number)
 
-    def _outcome(self, run: Run, mine: TaskConnections) -> Outcome:
-        job = run.job
+    def _outcome(self, job: Job, number: int, mine: TaskConnections) -> Outcome:
         try:
+            run = self._runs[number] = self._run_of(job, number)
             mine.refresh()
             return run.perform(self._perform)
         except BaseException as error:
-            # perform() is not supposed to raise. If it does, one job pays for it: without its
-            # thread the worker would hold all that are in flight, and do nothing, for ever.
-            with contextlib.suppress(BaseException):  # the log itself may be what is broken
-                logger.critical("Job id=%s: it could not be run.", job.pk, exc_info=error)
-            now = clock.aware_now()
-            story = Failure.of(
-                error, task=job.next_task, number=job.attempts, started_at=now, finished_at=now
-            )
-            return Failed(story=story)
+            return outcome_of_our_fault(job, error)
+
+
+def outcome_of_our_fault(job: Job, error: BaseException) -> Outcome:
+    """Of a run that has raised, which none is supposed to do.
+
+    One job pays for it: without its thread, or its slot, the worker would hold all that are in
+    flight, and do nothing, for ever.
+    """
+    with contextlib.suppress(BaseException):  # the log itself may be what is broken
+        logger.critical("Job id=%s: it could not be run.", job.pk, exc_info=error)
+    now = clock.aware_now()
+    story = Failure.of(
+        error, task=job.next_task, number=job.attempts, started_at=now, finished_at=now
+    )
+    return Failed(story=story)

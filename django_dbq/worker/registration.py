@@ -61,6 +61,7 @@ class Registrar:
         self._longest_interval_seconds = lease.total_seconds() / BEATS_PER_LEASE
         self._beat_at = self._written_at = self._silence_sought_at = float("-inf")
         self._unbroken_since: float | None = None
+        self.is_cut_off = False  # the database has failed us, and no beat was written since
         self._session_is_held = False
         self._held: tuple[Any, frozenset[int]] | None = None  # the session, and for whom
 
@@ -81,9 +82,12 @@ class Registrar:
 
     @property
     def beat_interval_seconds(self) -> float:
-        """Each second while others see this session, and act soon when they see it no more."""
+        """Each second while others see this session, and act soon when they see it no more; and
+        while the database is away, because what waits for it waits for a beat.
+        """
         longest = self._longest_interval_seconds
-        return min(longest, SESSION_BEAT_SECONDS) if self._session_is_held else longest
+        is_urgent = self._session_is_held or self.is_cut_off
+        return min(longest, SESSION_BEAT_SECONDS) if is_urgent else longest
 
     def seconds_to_next_beat(self) -> float:
         return max(0.0, self._beat_at + self.beat_interval_seconds - clock.monotonic())
@@ -97,12 +101,12 @@ class Registrar:
         try:
             dead = self._send_beat(leases)
         except Error as error:
-            self._note_failure("No heartbeat could be written", error)
+            self.note_failure("No heartbeat could be written", error)
             # At once: perhaps it was this session alone that was ended, and others see that it was.
             try:
                 dead = self._send_beat(leases)
             except Error as another:
-                self._note_failure("No heartbeat could be written in a new session", another)
+                self.note_failure("No heartbeat could be written in a new session", another)
                 return set()
         self._note_beat(sent_at)
         for worker_id in leases.keys() - dead:
@@ -124,13 +128,16 @@ class Registrar:
             self._session_is_held = self.engine.hold_session(worker_ids)
             self._held = wanted
 
-    def _note_failure(self, what: str, error: Error) -> None:
+    def note_failure(self, what: str, error: Error) -> None:
+        """The database has failed us in this; the next beat finds out whether it answers again."""
         logger.warning("%s: %s", what, str(error).strip())
         self.engine.forget_connection()
         self._unbroken_since = None
+        self.is_cut_off = True
 
     def _note_beat(self, sent_at: float) -> None:
         """A beat was written. If it took long, the database stalled, and everybody's came late."""
+        self.is_cut_off = False
         written_at = clock.monotonic()
         good = self.lease.total_seconds() / 2
         if written_at - self._written_at > good or self._unbroken_since is None:
@@ -160,16 +167,18 @@ class Registrar:
                 if self._is_time_to_look_for_the_silent():
                     rescue_silent(self.engine, lease=self.lease, now=self.clock.now())
         except Error as error:
-            self._note_failure("Dead workers could not be looked for", error)
+            self.note_failure("Dead workers could not be looked for", error)
 
     def has_duty(self, worker_ids: Collection[int]) -> bool:
         """Whether what one process does for all is for these workers to do: one is the eldest."""
+        if self.is_cut_off:
+            return False
         try:
             with self.engine.response_timeout():
                 heard_since = self.clock.now() - self.lease
                 return self.engine.eldest_worker(heard_since=heard_since) in worker_ids
         except Error as error:
-            self._note_failure("The eldest worker could not be looked for", error)
+            self.note_failure("The eldest worker could not be looked for", error)
             return False
 
     def _is_time_to_look_for_the_silent(self) -> bool:

@@ -47,23 +47,36 @@ class Run:
     def kill(self) -> None:
         """End the task's process, if it has one of its own."""
 
-    def perform(self, perform: Callable[..., Outcome]) -> Outcome:
-        """Run the task, by `perform` of the executor; what became of it."""
-        raise NotImplementedError
 
+class RunHere(Run):
+    """A run in the worker's process, which is killed for it if it will not end.
 
-class ThreadRun(Run):
-    """A run on a thread of the worker; also the block in which it can be interrupted.
-
-    A task that does not yield is ended with the whole process, by the supervisor: the ledger tells
-    it when.
+    That is the supervisor's to do: the ledger tells it when.
     """
 
     def __init__(self, job: Job, ledger: Ledger, slot: int) -> None:
         super().__init__(job)
-        self._block = Interruptible()
         self._ledger = ledger
         self._slot = slot
+
+    def _limit(self, timeout_seconds: float) -> None:
+        """The task begins."""
+        self.timeout_at = clock.monotonic() + timeout_seconds
+        self._ledger.limit(self._slot, self.timeout_at + self.grace_seconds)
+
+    def _lift_limit(self) -> None:
+        """It has ended: the hooks that run after a task may take their time."""
+        if self.timeout_seconds is not None:
+            self.timeout_at = NEVER
+            self._ledger.limit(self._slot, NEVER)
+
+
+class ThreadRun(RunHere):
+    """A run on a thread of the worker; also the block in which it can be interrupted."""
+
+    def __init__(self, job: Job, ledger: Ledger, slot: int) -> None:
+        super().__init__(job, ledger, slot)
+        self._block = Interruptible()
 
     def interrupt(self, why: Interruption, *, grace_seconds: float) -> None:
         self.timeout_at = NEVER
@@ -82,8 +95,7 @@ class ThreadRun(Run):
     def __enter__(self) -> ThreadRun:
         try:
             if self.timeout_seconds is not None:
-                self.timeout_at = clock.monotonic() + self.timeout_seconds
-                self._ledger.limit(self._slot, self.timeout_at + self.grace_seconds)
+                self._limit(self.timeout_seconds)
             self._block.__enter__()
         except BaseException:  # interrupted already
             self._lift_limit()
@@ -95,9 +107,3 @@ class ThreadRun(Run):
             self._block.__exit__(*exc_info)
         finally:
             self._lift_limit()
-
-    def _lift_limit(self) -> None:
-        """The hooks that run after a task may take their time."""
-        if self.timeout_seconds is not None:
-            self.timeout_at = NEVER
-            self._ledger.limit(self._slot, NEVER)

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 
 from django.db import Error, connections
@@ -19,27 +18,30 @@ from django.db import Error, connections
 from django_dbq import clock
 from django_dbq import settings as dbq_settings
 from django_dbq.engines import engine_for
+from django_dbq.queue.stats import unserved
 from django_dbq.rules.backoff import pause_after
 from django_dbq.rules.deaths import Death
-from django_dbq.worker.child import DONE, Child
+from django_dbq.rules.queues import covers
+from django_dbq.worker.child import SAID_DONE, Child
 from django_dbq.worker.connections import close_all_connections
+from django_dbq.worker.here import serve_here
 from django_dbq.worker.housekeeper import Housekeeper
 from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.loop import Worker
 from django_dbq.worker.options import WorkerOptions
 from django_dbq.worker.processes import cause_of_death, die_with_parent
 from django_dbq.worker.registration import Lease, Registrar
-from django_dbq.worker.shutdown import on_stop_signal
+from django_dbq.worker.shutdown import SECOND_SIGNAL_AFTER_SECONDS, on_stop_signal
 from django_dbq.worker.watch import LAST_GRACE_SECONDS
 
 logger = logging.getLogger("django_dbq.worker")
 
-SECOND_SIGNAL_AFTER_SECONDS = 1.0  # sooner, it is the same wish, sent to the whole process group
 STOP_REMINDER_SECONDS = 1.0
 LAST_SECONDS = LAST_GRACE_SECONDS + 0.5  # for a worker to end what runs when its grace time is over
 OVERDUE_INTERVAL_SECONDS = 0.5  # how often it looks for tasks that have overrun their timeout
 HEALTHY_AFTER_SECONDS = 10.0
 LONGEST_RESTART_PAUSE_SECONDS = 30.0
+SHOWN = 20  # names of queues in a line
 
 
 def can_supervise() -> bool:
@@ -69,7 +71,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until no worker is left. The exit code: 1 after a second signal, else 0."""
-        with on_stop_signal(self._on_stop_signal):
+        # Inherited: a worker that is being born must not end of a signal before it has its own.
+        with on_stop_signal(self._on_stop_signal, is_inherited=True):
             try:
                 while self._to_start or self.children:
                     self._turn()
@@ -83,11 +86,19 @@ class Supervisor:
     def _turn(self) -> None:
         self._start_missing()
         self._register_new()
+        self._keep_time()
         self._beat()
-        self._pass_stop_on()
-        self._kill_overdue()
+        self._keep_time()
         self._wait()
         self._reap()
+
+    def _keep_time(self) -> None:
+        """What must not come late: done before and after the beat, which may wait for the database.
+
+        Nothing else waits for it that has not answered: see `Registrar.is_cut_off`.
+        """
+        self._pass_stop_on()
+        self._kill_overdue()
 
     # Starting
 
@@ -107,7 +118,7 @@ class Supervisor:
 
     def _fork(self) -> Child:
         close_all_connections()  # never inherited: two processes on one socket break both
-        lease, ledger = Lease(self.registrar.lease), Ledger(self.options.threads)
+        lease, ledger = Lease(self.registrar.lease), Ledger(self.options.slots)
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("fork").Process(
             target=self._be_a_worker,
@@ -146,18 +157,19 @@ class Supervisor:
             worker.run()
         connections.close_all()
         if not worker.stopping:
-            channel.send(DONE)
+            channel.send(SAID_DONE)
 
     def _register_new(self) -> None:
-        for child in [] if self._stop_asked_at else self.children:
+        if self._stop_asked_at or self.registrar.is_cut_off:
+            return
+        for child in self.children:
             if child.worker_id is None and child.process.is_alive():
                 try:
                     child.worker_id = self.registrar.register(
                         self.options.queues, pid=child.process.pid, threads=self.options.threads
                     )
                 except Error as error:
-                    logger.warning("A worker cannot be registered: %s", str(error).strip())
-                    self.engine.forget_connection()
+                    self.registrar.note_failure("A worker cannot be registered", error)
                     return
                 child.lease.renew(clock.monotonic())
                 with contextlib.suppress(OSError):  # it died meanwhile, and will be reaped
@@ -182,7 +194,8 @@ class Supervisor:
                     child.worker_id,
                 )
                 child.condemn()
-        self._bury()
+        if not self.registrar.is_cut_off:
+            self._bury()
         self.registrar.rescue_dead()
         self.housekeeper.tell_duty(self.registrar, leases)
 
@@ -225,7 +238,8 @@ class Supervisor:
                 self._note_death(child)
                 self._to_start += 1
             child.channel.close()
-        self._bury()
+        if not self.registrar.is_cut_off:
+            self._bury()
 
     def _note_death(self, child: Child) -> None:
         if child.killed_at or child.condemned_at:
@@ -257,8 +271,7 @@ class Supervisor:
                 with self.engine.response_timeout():
                     rescued = self.engine.rescue(worker_id, death, now=self.registrar.clock.now())
             except Error as error:
-                logger.warning("Jobs cannot be given back yet: %s", str(error).strip())
-                self.engine.forget_connection()
+                self.registrar.note_failure("Jobs cannot be given back yet", error)
                 return
             del self._unburied[worker_id]
             if rescued:
@@ -311,72 +324,30 @@ class Supervisor:
         return waited_seconds >= grace_seconds + LAST_SECONDS
 
 
-def serve_here(options: WorkerOptions) -> int:
-    """Work in this process, heartbeats from a thread: for debuggers, and where nothing can fork.
-
-    Nobody stands above it, so that a task that does not yield cannot be killed, and a second signal
-    is needed when it does not end.
-    """
-    engine = engine_for(options.using)
-    given = dbq_settings.current()
-    registrar = Registrar(engine, lease=given.lease)
-    housekeeper = Housekeeper(options.using, given.retention, lease=given.lease)
-    lease = Lease(registrar.lease)
-    worker_id = registrar.register(options.queues, pid=os.getpid(), threads=options.threads)
-    worker = Worker(
-        options, engine, worker_id=worker_id, lease=lease, ledger=Ledger(options.threads)
-    )
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(registrar.seconds_to_next_beat()):
-            if registrar.beat({worker_id: lease}):
-                logger.error("This worker was silent for so long that others have its jobs.")
-                worker.stop(at_once=True)
-            registrar.rescue_dead()
-            housekeeper.tell_duty(registrar, [worker_id])
-        connections.close_all()
-
-    beats = threading.Thread(target=beat, name="dbq-heartbeat", daemon=True)
-    beats.start()
-    try:
-        with on_stop_signal(_Impatient(worker.stop)), housekeeper.in_a_thread():
-            worker.run()
-    finally:
-        over.set()
-        beats.join()
-    death = Death(worker=f"worker {worker_id}", cause="it has left", is_crash=False)
-    try:
-        engine.rescue(worker_id, death, now=registrar.clock.now())
-    except Error as error:
-        logger.warning("This worker could not sign off: %s", str(error).strip())
-    return 0
-
-
-class _Impatient:
-    """A stop signal the first time; the second one ends the process, whose jobs others rescue."""
-
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-        self._asked_at: float | None = None
-
-    def __call__(self) -> None:
-        if self._asked_at is None:
-            self._asked_at = clock.monotonic()
-            self._stop()
-        elif clock.monotonic() - self._asked_at > SECOND_SIGNAL_AFTER_SECONDS:
-            os._exit(1)
-
-
 def serve(options: WorkerOptions) -> int:
     """Run workers as asked for; returns the exit code.
 
     Raises DatabaseNotReady, before any starts, when the database is away or not migrated.
     """
     engine_for(options.using).require_ready()
+    _tell_of_queues_nobody_serves(options)
     if options.processes and can_supervise():
         return Supervisor(options).run()
     return serve_here(options)
+
+
+def _tell_of_queues_nobody_serves(options: WorkerOptions) -> None:
+    """A job on a queue that was misspelt, or forgotten, waits for ever."""
+    engine = engine_for(options.using)
+    with contextlib.suppress(Error):
+        waiting = {head.queue for head in engine.heads(now=engine.now())}
+        others = (name for name in waiting if not covers(options.queues, name))
+        if found := unserved(others, using=options.using):
+            logger.warning(
+                "Jobs wait in queues that no live worker serves: %s. Start one with these names, "
+                "or with '*' for every queue.",
+                ", ".join(found[:SHOWN]) + ", …" * (len(found) > SHOWN),
+            )
 
 
 def _listen(channel: Connection, worker: Worker) -> None:

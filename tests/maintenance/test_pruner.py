@@ -126,6 +126,16 @@ def test_after_a_sweep_it_rests_without_a_connection_and_tells_what_it_did(prune
     assert caplog.messages == ["Finished jobs deleted because of their age: 8."]
 
 
+def test_a_project_that_forbids_to_delete_a_job_loses_that_page_alone(pruner, jobs, caplog):
+    jobs.pages = [(5, 0.05), RuntimeError("a receiver of pre_delete says no"), (3, 0.05)]
+    pruner.turn()
+
+    assert pruner.turn() == PAUSE_AFTER_ERROR_SECONDS
+    assert "a receiver of pre_delete says no" in caplog.text
+    pruner.turn()
+    assert (len(jobs.sizes), jobs.sweeps) == (3, 1)
+
+
 def test_a_sweep_that_passed_many_jobs_that_stay_rests_longer(pruner, jobs):
     jobs.pages = [(0, 4.0), (5, 4.0), (0, 4.0)]
     pruner.turn()

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.maintenance.rescuer import rescue_abandoned, rescue_silent
 from django_dbq.models import Attempt, Job, WorkerProcess
 from django_dbq.rules.states import State
@@ -29,7 +29,7 @@ def worker_seen(engine, moment):
 
 def job_held_by(engine, worker_id):
     job = Job.objects.create(name="noop")
-    engine.claim(["default"], limit=1, worker_id=worker_id, now=NOW + timedelta(days=3650))
+    engine.claim(Claim(["default"], limit=1, worker_id=worker_id, now=NOW + timedelta(days=3650)))
     return job
 
 

@@ -20,6 +20,8 @@ OPTIONS: dict[str, dict[str, object]] = {
     "exit_quietly": {},
     "fork_and_die": {},
     "fork_and_exit": {},
+    "fork_and_wait": {"timeout": 0.3},
+    "end_forks_by_signals": {},
     "leave_a_child": {"timeout": 0.3, "grace": 0.3},
     "take_time_in_the_hook": {
         "timeout": 0.2,
@@ -28,7 +30,10 @@ OPTIONS: dict[str, dict[str, object]] = {
     },
     "close_everything": {},
     "ignore_stop_signals": {},
+    "return_json_that_cannot_be_pickled": {},
     "return_what_cannot_be_pickled": {},
+    "return_what_cannot_be_unpickled": {},
+    "leave_a_transaction_open": {},
 }
 
 JOBS = {

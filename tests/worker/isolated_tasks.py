@@ -9,9 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
+from datetime import datetime, timezone
 from pathlib import Path
 
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
 from django_dbq.exceptions import JobInterruption
+from tests.forks import end_forks_by_signals  # noqa: F401 (a task, by its path here)
 
 ENDLESS_SECONDS = 600
 
@@ -105,6 +111,12 @@ def fork_and_exit(job):
     os._exit(0)
 
 
+def fork_and_wait(job):
+    fork(job)
+    begin(job)
+    time.sleep(ENDLESS_SECONDS)
+
+
 def exit_quietly(job):
     os._exit(0)
 
@@ -134,10 +146,39 @@ def ignore_stop_signals(job):
     tell_where(job)
 
 
-class Odd(dict):
-    def __reduce__(self):
+def return_json_that_cannot_be_pickled(job):
+    class Word(str):
+        __slots__ = ()
+
+    job.workspace["counts"] = defaultdict(lambda: 0, a=1)
+    job.workspace["word"] = job.queue_name = Word("here")
+    return Word("there")
+
+
+class UnpickledNowhere(datetime):
+    def __reduce_ex__(self, protocol):
+        return refuse, ()
+
+
+def refuse():
+    raise LookupError("not here")
+
+
+class NeverPickled(datetime):
+    def __reduce_ex__(self, protocol):
         raise TypeError("not me")
 
 
 def return_what_cannot_be_pickled(job):
-    job.workspace = Odd(odd=True)
+    job.run_after = NeverPickled.now(timezone.utc)
+
+
+def return_what_cannot_be_unpickled(job):
+    with Path(job.workspace["folder"], "runs").open("a") as file:
+        file.write(".")
+    job.run_after = UnpickledNowhere.now(timezone.utc)
+
+
+async def leave_a_transaction_open(job):
+    await sync_to_async(transaction.set_autocommit)(False)
+    await type(job).objects.filter(pk=job.pk).aupdate(priority=9)

@@ -8,28 +8,13 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django_dbq.clock import DatabaseClock
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.deaths import Death
-from django_dbq.rules.outcomes import Completed, Failed, Failure
+from django_dbq.rules.outcomes import Advanced, Completed, Failed, Failure
 from django_dbq.rules.states import WAITING, State
-from django_dbq.worker.acknowledger import LARGEST_BATCH, Acknowledger
+from django_dbq.worker import acknowledger as acknowledger_module
+from django_dbq.worker.acknowledger import Acknowledger
 from tests.worker.conftest import now, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def acknowledger(engine):
-    return Acknowledger(engine, DatabaseClock(engine.now), worker="host:1")
-
-
-@pytest.fixture
-def held(engine):
-    """Enqueue and claim so many jobs."""
-
-    def held(count):
-        engine.insert_alike(Job(name="noop"), ({} for _ in range(count)))
-        return engine.claim(["default"], limit=count, worker_id=1, now=now())
-
-    return held
 
 
 def states(jobs):
@@ -47,12 +32,12 @@ def test_what_has_gathered_is_written_at_once(acknowledger, held):
     assert acknowledger.flush() == []
 
 
-def test_a_batch_has_a_largest_size_and_the_rest_comes_next(acknowledger, held):
-    jobs = held(LARGEST_BATCH + 1)
-    for job in jobs:
+def test_a_batch_has_a_largest_size_and_the_rest_comes_next(acknowledger, held, monkeypatch):
+    monkeypatch.setattr(acknowledger_module, "LARGEST_BATCH", 3)
+    for job in held(4):
         acknowledger.add(job, Completed())
 
-    assert len(acknowledger.flush()) == LARGEST_BATCH
+    assert len(acknowledger.flush()) == 3
     assert len(acknowledger.flush()) == 1
 
 
@@ -101,10 +86,64 @@ def test_outcomes_survive_an_outage_and_are_written_once(engine, held, error, wr
     assert acknowledger.finished_jobs == 4
 
 
+def test_an_error_is_asked_about_once(engine, held):
+    """A second answer might be another: then what is kept for later would be refused for good."""
+
+    class Flapping(Outage):
+        questions = 0
+
+        def now(self):
+            self.questions += 1
+            if self.questions == 1:
+                raise self.error
+            return self.engine.now()
+
+    flapping = Flapping(engine, OperationalError("gone"))
+    acknowledger = Acknowledger(flapping, DatabaseClock(engine.now), worker="host:1")
+    (job,) = held(1)
+    acknowledger.add(job, Completed())
+    with pytest.raises(OperationalError):
+        acknowledger.flush()
+
+    assert flapping.questions == 1
+    flapping.lasts = False
+    assert acknowledger.flush() == [job]
+    assert row(job).state == State.COMPLETE
+
+
+def test_what_was_written_alone_before_an_outage_is_not_counted_twice(engine, held):
+    class Interrupted(Outage):
+        """Refuses a batch, and all from the third outcome on that comes alone."""
+
+        alone = 0
+
+        def acknowledge(self, finished, **kwargs):
+            if self.lasts and len(finished) > 1:
+                raise DatabaseError("refused")
+            self.alone += 1
+            if self.lasts and self.alone > 2:
+                raise self.error
+            return self.engine.acknowledge(finished, **kwargs)
+
+    outage = Interrupted(engine, OperationalError("gone"))
+    acknowledger = Acknowledger(outage, DatabaseClock(engine.now), worker="host:1")
+    jobs = held(3)
+    for job in jobs:
+        acknowledger.add(job, Completed())
+    with pytest.raises(OperationalError):
+        acknowledger.flush()
+    assert states(jobs) == [State.COMPLETE, State.COMPLETE, State.PROCESSING]
+
+    outage.lasts = False
+    assert acknowledger.flush() == jobs
+    assert states(jobs) == [State.COMPLETE] * 3
+    assert (acknowledger.finished_jobs, acknowledger.lost_jobs) == (3, 0)
+
+
 REFUSED = {
     "a NUL character": {"workspace": {"nul": "\0"}},
     "a lone surrogate": {"workspace": {"surrogate": "\ud800"}},
-    "a queue name that is too long": {"queue_name": "q" * 21},
+    "a queue name that is too long": {"queue_name": "q" * 61},
     "a name that is too long": {"name": "n" * 101},
     "a name that no story can hold": {"name": "n" * 300},
     "a priority that is too high": {"priority": 2**40},
@@ -150,8 +189,8 @@ def test_a_story_that_the_database_refuses_is_told_in_ascii(engine, held):
 
     class Refusing(Outage):
         def acknowledge(self, finished, **kwargs):
-            told = [outcome.failure for _, outcome in finished if outcome.failure]
-            if any(not failure.message.isascii() for failure in told):
+            told = [outcome.story for _, outcome in finished if outcome.story]
+            if any(not story.message.isascii() for story in told):
                 raise DatabaseError("Incorrect string value")
             return self.engine.acknowledge(finished, **kwargs)
 
@@ -197,6 +236,31 @@ def test_a_lost_job_is_logged_and_let_go(acknowledger, held, engine, caplog):
     assert row(job).state in WAITING
 
 
+def test_what_was_lost_does_not_count_as_finished(acknowledger, held, engine):
+    lost, kept = held(2)
+    Job.objects.filter(pk=lost.pk).delete()
+    for job in (lost, kept):
+        acknowledger.add(job, Completed())
+    acknowledger.flush()
+    assert acknowledger.finished_jobs == 1
+
+    lost, kept = held(2)
+    for job in (lost, kept):
+        acknowledger.add(job, Completed())
+    acknowledger.settle(acknowledger.gather(), {lost.pk})
+    assert (acknowledger.finished_jobs, acknowledger.lost_jobs) == (2, 2)
+
+
+def test_a_job_whose_outcome_is_refused_counts_as_finished(acknowledger, held):
+    """It would have had another task; it is FAILED."""
+    (bad,) = held(1)
+    acknowledger.add(bad, Advanced(REFUSED["a time that is no time"], next_task="t", task_index=1))
+    acknowledger.flush()
+
+    assert row(bad).state == State.FAILED
+    assert acknowledger.finished_jobs == 1
+
+
 @pytest.mark.skipif("connection.vendor != 'mysql'")
 def test_an_outcome_that_mariadb_refuses_as_an_operational_error_stops_no_worker(
     acknowledger, held
@@ -223,3 +287,38 @@ def test_an_outcome_that_mariadb_refuses_as_an_operational_error_stops_no_worker
                 "ALTER TABLE django_dbq_attempt MODIFY message longtext"
                 " CHARACTER SET utf8mb4 NOT NULL"
             )
+
+
+class Recorder:
+    def __init__(self):
+        self.told = []
+
+    def tell(self, ended):
+        self.told.append(set(ended))
+
+
+def test_who_waits_is_told_of_ends_once_they_are_written_and_of_nothing_else(acknowledger, held):
+    acknowledger._teller = recorder = Recorder()
+    ended, goes_on, lost = held(3)
+    Job.objects.filter(pk=lost.pk).update(token=99)
+    acknowledger.add(ended, Completed())
+    acknowledger.add(goes_on, Advanced(next_task="tests.project.tasks.noop", task_index=0))
+    acknowledger.add(lost, Completed())
+    acknowledger.flush()
+
+    assert recorder.told == [{ended.pk}]
+
+
+def test_nobody_is_told_of_what_could_not_be_written(engine, held):
+    outage = Outage(engine, OperationalError("gone"))
+    acknowledger = Acknowledger(outage, DatabaseClock(engine.now), worker="host:1")
+    acknowledger._teller = recorder = Recorder()
+    (job,) = held(1)
+    acknowledger.add(job, Completed())
+    with pytest.raises(OperationalError):
+        acknowledger.flush()
+    assert recorder.told == []
+
+    outage.lasts = False
+    acknowledger.flush()
+    assert recorder.told == [{job.pk}]

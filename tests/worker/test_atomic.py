@@ -18,7 +18,7 @@ from django.db import (
     transaction,
 )
 
-from django_dbq.engines import Engine
+from django_dbq.engines import Claim, Engine
 from django_dbq.exceptions import Cancel, JobInterrupted, JobTimeout, LeaseLost, Snooze
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.deaths import Death
@@ -109,12 +109,14 @@ def test_when_the_attempt_is_over_effect_and_outcome_are_both_there(declare, cla
     assert not connection.in_atomic_block
 
 
-def test_the_worker_does_not_write_it_again(declare, claimed, acknowledger, engine):
+def test_the_outcome_of_an_atomic_task_is_not_written_again_by_the_worker(
+    declare, claimed, acknowledger, engine
+):
     declare(then(), atomic=True)
     job = claimed()
     outcome = perform(job)
     Job.objects.filter(pk=job.pk).update(state=State.READY)
-    (theirs,) = engine.claim(["default"], limit=1, worker_id=2, now=now())
+    (theirs,) = engine.claim(Claim(["default"], limit=1, worker_id=2, now=now()))
     acknowledger.add(job, outcome)
 
     assert acknowledger.flush() == [job]
@@ -155,7 +157,7 @@ def test_an_on_commit_that_raises_undoes_nothing_and_changes_no_outcome(
     assert "late" in caplog.text
 
 
-def test_a_task_s_own_transactions_are_part_of_it(declare, claimed, settle):
+def test_a_task_s_own_transactions_are_part_of_that_around_it(declare, claimed, settle):
     def task(job):
         with transaction.atomic():
             write("inner")
@@ -209,7 +211,7 @@ def test_a_failed_attempt_is_retried_and_only_the_last_one_has_effects(
     job = settle(claimed())
     for _ in range(2):
         assert job.state == State.READY
-        (job,) = engine.claim(["default"], limit=1, worker_id=1, now=now())
+        (job,) = engine.claim(Claim(["default"], limit=1, worker_id=1, now=now()))
         job = settle(job)
 
     assert job.state == State.COMPLETE
@@ -227,7 +229,9 @@ def test_a_failed_attempt_is_retried_and_only_the_last_one_has_effects(
     ],
     ids=repr,
 )
-def test_however_it_ends_early_it_has_had_no_effect(declare, claimed, settle, error, state):
+def test_however_an_atomic_task_ends_early_it_has_had_no_effect(
+    declare, claimed, settle, error, state
+):
     declare(then(raising(error)), atomic=True)
 
     assert settle(claimed()).state == state
@@ -331,7 +335,7 @@ def test_who_has_lost_the_job_has_had_no_effect_and_gives_back_nothing(
     declare(then(), atomic=True)
     job = claimed()
     engine.rescue(1, Death("host:1", "frozen", is_crash=False), now=now())
-    (theirs,) = engine.claim(["default"], limit=1, worker_id=2, now=now())
+    (theirs,) = engine.claim(Claim(["default"], limit=1, worker_id=2, now=now()))
     outcome = perform(job)
 
     assert outcome == HandedBack(is_started=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
-from django_dbq.exceptions import LeaseLost, TransactionLeftOpen, WorkspaceNotJSON
+from django_dbq.engines import Claim
+from django_dbq.exceptions import LeaseLost, Retry, Snooze, TransactionLeftOpen, WorkspaceNotJSON
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.deaths import Death
 from django_dbq.rules.outcomes import Advanced, Completed, Declined, Requeued
@@ -109,7 +110,7 @@ def test_a_pre_hook_that_raises_keeps_its_task_from_running(steps, claimed):
     outcome = perform(claimed())
 
     assert names(called) == ["pre_task_hook", "failure_hook", "post_task_hook"]
-    assert outcome.failure.exception == "builtins.LookupError"
+    assert outcome.story.exception == "builtins.LookupError"
 
 
 @pytest.mark.parametrize("hook", ["failure_hook", "post_task_hook"])
@@ -121,8 +122,8 @@ def test_a_hook_after_the_task_that_raises_changes_no_outcome(steps, claimed, ca
     steps(task=fail, **{hook: raise_it})
     outcome = perform(claimed())
 
-    assert outcome.failure.exception == "builtins.LookupError"
-    assert "no such thing" in outcome.failure.message
+    assert outcome.story.exception == "builtins.LookupError"
+    assert "no such thing" in outcome.story.message
     assert any(record.exc_info and record.exc_info[1] is error for record in caplog.records)
 
 
@@ -199,7 +200,7 @@ def test_a_job_whose_declaration_is_broken_is_failed_with_the_reason(
     outcome = perform(job)
 
     assert outcome.transition == "fail"
-    assert "settings.JOBS" in outcome.failure.message
+    assert "settings.JOBS" in outcome.story.message
 
 
 def test_a_task_that_the_list_does_not_have_is_left_to_another_worker_and_not_imported(
@@ -220,7 +221,7 @@ def test_a_workspace_that_is_no_dict_is_the_task_s_business(declare, claimed, en
     declare(lambda job: seen.append(job.workspace))
     job = claimed()
     Job.objects.filter(pk=job.pk).update(workspace=[1, 2], state=State.READY)
-    (job,) = engine.claim(["default"], limit=1, worker_id=1, now=now())
+    (job,) = engine.claim(Claim(["default"], limit=1, worker_id=1, now=now()))
 
     assert perform(job) == Completed()
     assert seen == [[1, 2]]
@@ -318,7 +319,7 @@ def test_a_failure_hook_that_sets_the_job_to_ready_has_it_tried_again(declare, r
     assert (job.state, job.workspace) == (State.READY, {"tries": 1})
     assert Attempt.objects.count() == 1
 
-    (job,) = engine.claim(["default"], limit=1, worker_id=1, now=now())
+    (job,) = engine.claim(Claim(["default"], limit=1, worker_id=1, now=now()))
     assert isinstance(perform(job), Requeued)
     assert job.attempts == 2
 
@@ -511,7 +512,7 @@ def test_a_task_that_saves_a_job_that_it_has_lost_changes_nothing_and_learns_it(
 ):
     def lose_and_save(job):
         engine.rescue(1, DEATH, now=now())
-        (theirs,) = engine.claim(["default"], limit=1, worker_id=2, now=now())
+        (theirs,) = engine.claim(Claim(["default"], limit=1, worker_id=2, now=now()))
         theirs.workspace = {"by": "the new owner"}
         theirs.save()
         job.workspace = {"by": "the old one"}
@@ -521,7 +522,7 @@ def test_a_task_that_saves_a_job_that_it_has_lost_changes_nothing_and_learns_it(
     job = claimed()
     outcome = perform(job)
 
-    assert outcome.failure.exception.endswith(LeaseLost.__name__)
+    assert outcome.story.exception.endswith(LeaseLost.__name__)
     assert engine.acknowledge([(job, outcome)], now=now()) == {job.pk}
     assert row(job).workspace == {"by": "the new owner"}
     assert (row(job).state, row(job).worker_id) == (State.PROCESSING, 2)
@@ -532,7 +533,7 @@ def test_saving_an_instance_that_was_read_before_the_claim_takes_no_fence_down(
 ):
     declare(nothing)
     old = Job.objects.create(name="job")
-    (job,) = engine.claim(["default"], limit=1, worker_id=1, now=now())
+    (job,) = engine.claim(Claim(["default"], limit=1, worker_id=1, now=now()))
     held = row(job)
     old.workspace = {"a": 1}
     old.priority = 3
@@ -612,21 +613,55 @@ def test_an_error_whose_traceback_cannot_be_formatted_is_a_failure_like_any_othe
     assert run().state == State.FAILED
 
 
-def test_an_async_function_is_refused_rather_than_complete_without_having_run(declare, run):
+def test_an_async_task_that_is_driven_by_hand_asks_the_database_in_the_callers_transaction(
+    declare, run
+):
+    async def task(job):
+        job.workspace["jobs"] = await Job.objects.acount()
+        return "done"
+
+    declare(task)
+    job = run({})
+
+    assert (job.state, job.result) == (State.COMPLETE, "done")
+    assert job.workspace == {"jobs": 1}
+
+
+def test_a_plain_function_that_returns_a_coroutine_is_awaited(declare, run):
+    async def ask():
+        return 42
+
+    declare(lambda job: ask())
+
+    assert run().result == 42
+
+
+@pytest.mark.parametrize("key", ["pre_task_hook", "post_task_hook", "failure_hook"])
+def test_an_async_hook_is_refused_rather_than_never_awaited(declare, run, key, caplog):
+    async def hook(job, *error):
+        pass
+
+    declare(fail if key == "failure_hook" else nothing, **{key: hook})
+    run()
+
+    assert "only a task can be one" in caplog.text
+
+
+def test_an_async_task_that_is_declared_atomic_fails_and_says_why(declare, run):
     async def task(job):
         pass
 
-    declare(task)
+    declare(task, atomic=True)
     job = run()
 
     assert job.state == State.FAILED
-    assert "async" in Attempt.objects.get(job_id=job.pk).message
+    assert "no async transactions" in Attempt.objects.get(job_id=job.pk).message
 
 
 def test_a_task_that_refreshes_a_lost_job_does_not_take_over_the_fence(claimed, declare, engine):
     def lose_and_refresh(job):
         engine.rescue(1, DEATH, now=now())
-        engine.claim(["default"], limit=1, worker_id=2, now=now())
+        engine.claim(Claim(["default"], limit=1, worker_id=2, now=now()))
         job.refresh_from_db()
 
     declare(lose_and_refresh)
@@ -647,3 +682,105 @@ def test_a_workspace_too_deep_for_others_to_read_fails_the_task_that_made_it(dec
     declare(task)
 
     assert run({"kept": 1}).state == State.FAILED
+
+
+# ── What no database could store ─────────────────────────────────────────────────────────────────
+
+UNSTORABLE = {
+    "name": "n" * 256,
+    "queue_name": "q" * 61,
+    "priority": 2**40,
+    "run_after": datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+}
+
+
+def set_to(name, *, then=None):
+    def function(job, *args):
+        setattr(job, name, UNSTORABLE[name])
+        if then is not None:
+            raise then
+
+    return function
+
+
+@pytest.mark.parametrize("name", ["queue_name", "priority", "run_after"])
+def test_a_task_that_sets_what_cannot_be_stored_fails_and_is_tried_again(declare, run, name):
+    declare(set_to(name), retry={"backoff": 60})
+
+    job = run({"good": 1})
+
+    assert (job.state, job.workspace) == (State.READY, {"good": 1})
+    assert (job.queue_name, job.priority) == ("default", 0)
+    assert job.run_after.year < 9998  # that of the next attempt
+    assert name in Attempt.objects.get().message
+
+
+@pytest.mark.parametrize("name", UNSTORABLE)
+@pytest.mark.parametrize("state", [State.COMPLETE, State.FAILED])
+def test_what_cannot_be_stored_is_left_out_of_any_other_outcome(declare, run, name, state):
+    """A hook, or a task that fails anyway, has set it."""
+    if state == State.COMPLETE:
+        declare(nothing, post_task_hook=set_to(name))
+    else:
+        declare(set_to(name, then=LookupError("no such thing")))
+
+    job = run({"good": 1})
+
+    assert (job.state, job.workspace, job.name) == (state, {"good": 1}, "job")
+    assert (job.queue_name, job.priority, job.run_after) == ("default", 0, None)
+    assert [story.message for story in Attempt.objects.all()] == (
+        [] if state == State.COMPLETE else ["no such thing"]
+    )
+
+
+@pytest.mark.parametrize(
+    "raise_it",
+    [
+        lambda job: (_ for _ in ()).throw(Retry(after=timedelta.max)),
+        lambda job: (_ for _ in ()).throw(Snooze(timedelta.max)),
+        lambda job: (_ for _ in ()).throw(Snooze(until=UNSTORABLE["run_after"])),
+    ],
+    ids=["retry", "snooze", "snooze until"],
+)
+def test_a_wait_beyond_all_years_fails_the_task_where_it_is_asked_for(declare, run, raise_it):
+    declare(raise_it)
+
+    assert run().state == State.FAILED
+    assert Attempt.objects.get().exception == "builtins.ValueError"
+
+
+REFUSED_TEXTS = pytest.mark.parametrize("text", ["a\0b", "lone \ud800"], ids=ascii)
+
+
+@REFUSED_TEXTS
+def test_a_result_that_some_database_refuses_is_dropped_and_the_job_complete(
+    declare, claimed, engine, text
+):
+    declare(lambda job: {"said": [text]})
+    job = claimed({"good": 1})
+    outcome = perform(job)
+
+    assert outcome.changes == {}
+    engine.acknowledge([(job, outcome)], now=now())
+    assert row(job).state == State.COMPLETE
+
+
+@REFUSED_TEXTS
+def test_a_task_that_leaves_what_some_database_refuses_fails_and_is_tried_again(declare, run, text):
+    declare(lambda job: job.workspace.update(said=text), retry=3)
+
+    job = run({"good": 1})
+
+    assert (job.state, job.workspace) == (State.READY, {"good": 1})
+    assert Attempt.objects.get().exception.endswith(WorkspaceNotJSON.__name__)
+
+
+@REFUSED_TEXTS
+def test_a_post_hook_that_leaves_what_some_database_refuses_costs_its_changes_alone(
+    declare, run, text
+):
+    declare(nothing, post_task_hook=lambda job: job.workspace.update(said=text))
+
+    job = run({"good": 1})
+
+    assert (job.state, job.workspace) == (State.COMPLETE, {"good": 1})

@@ -46,7 +46,7 @@ def spin(until):
 
 
 @pytest.mark.parametrize("why", [JobTimeout, JobCancelled, JobInterrupted])
-def test_it_is_raised_in_the_block(why):
+def test_an_interruption_is_raised_in_the_block(why):
     block, begun, never = Interruptible(), threading.Event(), threading.Event()
 
     def work():
@@ -61,7 +61,7 @@ def test_it_is_raised_in_the_block(why):
     assert type(other.join()) is why
 
 
-def test_one_that_comes_before_the_block_is_raised_at_its_entry():
+def test_an_interruption_that_comes_before_the_block_is_raised_at_its_entry():
     block, entered = Interruptible(), []
     assert block.interrupt(JobCancelled)
 
@@ -73,7 +73,7 @@ def test_one_that_comes_before_the_block_is_raised_at_its_entry():
     assert not entered
 
 
-def test_one_that_comes_after_the_block_is_raised_nowhere():
+def test_an_interruption_that_comes_after_the_block_is_raised_nowhere():
     block, left, go_on = Interruptible(), threading.Event(), threading.Event()
 
     def work():
@@ -90,7 +90,7 @@ def test_one_that_comes_after_the_block_is_raised_nowhere():
     assert other.join() is None
 
 
-def test_only_the_first_one_counts():
+def test_only_the_first_interruption_of_a_block_counts():
     block, begun, caught, go_on = (Interruptible(), *[threading.Event() for _ in range(3)])
 
     def work():
@@ -117,7 +117,7 @@ def test_an_interrupted_block_raises_what_it_was_made_with():
         pass
 
 
-def test_one_that_comes_just_as_the_block_ends_does_not_strike_after_it(monkeypatch):
+def test_an_interruption_that_comes_just_as_the_block_ends_does_not_strike_after_it(monkeypatch):
     """The interrupting thread has seen that the block is open, and then is slow to raise."""
     block, begun, go_on, left, over = (Interruptible(), *[threading.Event() for _ in range(4)])
     set_async_exc = interrupts._set_async_exc
@@ -144,7 +144,7 @@ def test_one_that_comes_just_as_the_block_ends_does_not_strike_after_it(monkeypa
     assert other.join() is None
 
 
-def test_whenever_it_comes_it_never_leaves_the_block():
+def test_an_interruption_never_strikes_outside_of_the_block_whenever_it_comes():
     """Blocks of every length, interrupted at any moment, thousands of times in one thread."""
     rounds, escaped, struck = 4_000, [], []
     blocks = [Interruptible() for _ in range(rounds)]

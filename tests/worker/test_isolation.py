@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from django_dbq.engines import Claim
 from django_dbq.exceptions import JobCancelled, JobInterrupted
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.states import State
 from django_dbq.worker import isolation
 from django_dbq.worker.executor import perform
+from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.pools import ThreadPool
+from django_dbq.worker.process_runs import ProcessRun
 from django_dbq.worker.watch import Watch
 from tests.compat.processes import ROOT
 from tests.compat.waiting import wait_until
@@ -43,7 +46,10 @@ class Bench:
         self.engine, self.folder = engine, folder
         self.finished = []
         self.pool = ThreadPool(
-            threads=2, perform=perform, finished=lambda *outcome: self.finished.append(outcome)
+            threads=2,
+            perform=perform,
+            finished=lambda *outcome: self.finished.append(outcome),
+            ledger=Ledger(2),
         )
         self.watch = Watch(lambda: self.pool.runs)
 
@@ -54,7 +60,7 @@ class Bench:
 
     def claim(self):
         (job,) = self.engine.claim(
-            ["default"], limit=1, worker_id=1, now=now() + timedelta(hours=1)
+            Claim(["default"], limit=1, worker_id=1, now=now() + timedelta(hours=1))
         )
         self.pool.submit([job])
         return job
@@ -139,11 +145,27 @@ def test_an_atomic_task_is_written_down_there(bench):
     assert Job.objects.filter(queue_name="made_by_the_task").count() == 1
 
 
+def test_whatever_json_expresses_comes_back(bench):
+    job = bench.run("return_json_that_cannot_be_pickled")
+
+    assert stories() == []
+    assert (job.state, job.result, job.queue_name) == (State.COMPLETE, "there", "here")
+    assert (job.workspace["counts"], job.workspace["word"]) == ({"a": 1}, "here")
+
+
 def test_what_cannot_be_sent_back_is_a_failure(bench):
     job = bench.run("return_what_cannot_be_pickled")
 
     assert job.state == State.FAILED
     assert stories() == [("builtins.TypeError", "not me", 1)]
+
+
+def test_what_cannot_be_read_here_is_a_failure_and_no_crash(bench):
+    job = bench.run("return_what_cannot_be_unpickled")
+
+    assert (job.state, job.crashes) == (State.FAILED, 0)
+    assert stories() == [("builtins.LookupError", "not here", 1)]
+    assert Path(bench.folder, "runs").read_text() == "."
 
 
 def test_signals_that_stop_a_worker_do_not_end_a_task_nor_the_fork_server(bench):
@@ -152,10 +174,16 @@ def test_signals_that_stop_a_worker_do_not_end_a_task_nor_the_fork_server(bench)
     assert bench.run("tell_where").state == State.COMPLETE
 
 
+def test_signals_that_stop_a_worker_end_what_an_isolated_task_has_forked(bench):
+    ends = bench.run("end_forks_by_signals").workspace["ends"]
+
+    assert ends == [-signal.SIGTERM, -signal.SIGQUIT]
+
+
 def test_a_job_that_is_not_held_any_more_does_not_run(bench, engine):
     bench.pool.submit([])
     Job.objects.create(name="wait", workspace={"folder": str(bench.folder)})
-    (job,) = engine.claim(["default"], limit=1, worker_id=1, now=now())
+    (job,) = engine.claim(Claim(["default"], limit=1, worker_id=1, now=now()))
     Job.objects.update(token=job.token + 1)
     bench.pool.submit([job])
     wait_until(lambda: bench.finished, "the job was finished")
@@ -313,6 +341,14 @@ def test_the_programs_that_a_killed_task_has_started_are_killed_with_it(bench):
     wait_until(lambda: is_gone(program), "the program was gone")
 
 
+def test_what_a_task_has_forked_does_not_outlive_it_when_it_yields_to_its_timeout(bench):
+    job = bench.run("fork_and_wait")
+
+    assert (job.state, job.crashes) == (State.FAILED, 0)
+    forked = int(Path(bench.folder, "forked").read_text())
+    wait_until(lambda: is_gone(forked), "the fork was gone")
+
+
 def test_a_failure_hook_is_not_timed(bench):
     job = bench.run("take_time_in_the_hook")
 
@@ -352,7 +388,7 @@ def test_a_worker_that_must_go_gives_its_isolated_jobs_back(bench, engine):
 
 @pytest.mark.parametrize("why", [JobCancelled, JobInterrupted])
 def test_a_task_that_is_interrupted_before_it_begins_does_not_begin(bench, why):
-    run = isolation.ProcessRun(
+    run = ProcessRun(
         Job.objects.create(name="wait", workspace={"folder": str(bench.folder)}),
         bench.pool._fork_server,
         bench.pool.ledger,
@@ -373,8 +409,9 @@ import sys, django
 django.setup()
 from django_dbq.models import Job
 from django_dbq.worker.executor import perform
+from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.pools import ThreadPool
-with ThreadPool(threads=1, perform=perform, finished=print) as pool:
+with ThreadPool(threads=1, perform=perform, finished=print, ledger=Ledger(1)) as pool:
     pool.submit([Job.objects.get()])
 """
 
@@ -401,3 +438,12 @@ def test_a_killed_fork_server_takes_its_processes_along(bench):
 
     wait_until(lambda: is_gone(pid), "the task's process was gone", seconds=2)
     assert bench.finish().crashes == 1
+
+
+def test_a_transaction_that_an_isolated_async_task_leaves_open_is_told_and_rolled_back(bench):
+    job = bench.run("leave_a_transaction_open")
+
+    assert (job.state, job.priority) == (State.FAILED, 0)
+    assert [exception for exception, *_ in stories()] == [
+        "django_dbq.exceptions.TransactionLeftOpen"
+    ]

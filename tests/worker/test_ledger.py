@@ -35,6 +35,30 @@ def test_a_job_stands_in_its_slot_while_it_runs():
     assert ledger.running() == {second}
 
 
+def test_the_last_job_that_has_ended_in_a_slot_stands_there_until_it_is_written_down():
+    ledger, first, second, third = Ledger(2), uuid4(), uuid4(), uuid4()
+    for slot, job_id in ((0, first), (0, second), (1, third)):
+        ledger.start(slot, job_id)
+        ledger.end(slot)
+    ledger.start(0, uuid4())
+    assert ledger.ended() == {second, third}
+
+    ledger.keep_ended({third: "in flight"})
+    assert ledger.ended() == {third}
+    ledger.keep_ended({})
+    assert ledger.ended() == frozenset()
+
+
+def test_a_job_that_has_ended_in_a_process_of_its_own_has_not_ended_here():
+    ledger, here = Ledger(1), uuid4()
+    ledger.start(0, here)
+    ledger.end(0)
+    ledger.start(0, uuid4(), elsewhere=True)
+    ledger.end(0)
+
+    assert ledger.ended() == {here}
+
+
 def test_a_job_is_overdue_from_its_limit_on_and_only_while_it_runs():
     ledger, limited, other = Ledger(2), uuid4(), uuid4()
     ledger.start(0, limited)

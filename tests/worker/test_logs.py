@@ -25,7 +25,7 @@ def told(lines: Rationed, times: int) -> int:
 
 def test_a_second_has_so_many_lines_and_then_a_count(moment, caplog):
     caplog.set_level(logging.INFO, "django_dbq")
-    lines = Rationed()
+    lines = Rationed(logs.logger, logs.MORE_DONE)
     assert told(lines, LINES_A_SECOND + 30) == LINES_A_SECOND
     moment[0] += 0.9
     lines.settle()
@@ -39,7 +39,7 @@ def test_a_second_has_so_many_lines_and_then_a_count(moment, caplog):
 
 def test_the_count_comes_though_no_other_job_does(moment, caplog):
     caplog.set_level(logging.INFO, "django_dbq")
-    lines = Rationed()
+    lines = Rationed(logs.logger, logs.MORE_DONE)
     told(lines, LINES_A_SECOND + 1)
     moment[0] += 1
     lines.settle()
@@ -49,7 +49,7 @@ def test_the_count_comes_though_no_other_job_does(moment, caplog):
 
 def test_few_lines_are_told_without_a_count(moment, caplog):
     caplog.set_level(logging.INFO, "django_dbq")
-    lines = Rationed()
+    lines = Rationed(logs.logger, logs.MORE_DONE)
     for _ in range(5):
         assert told(lines, LINES_A_SECOND) == LINES_A_SECOND
         moment[0] += 1
@@ -58,12 +58,12 @@ def test_few_lines_are_told_without_a_count(moment, caplog):
 
 def test_debug_tells_all(moment, caplog):
     caplog.set_level(logging.DEBUG, "django_dbq")
-    assert told(Rationed(), 3 * LINES_A_SECOND) == 3 * LINES_A_SECOND
+    assert told(Rationed(logs.logger, logs.MORE_DONE), 3 * LINES_A_SECOND) == 3 * LINES_A_SECOND
 
 
 def test_above_info_nothing_is_even_counted(moment, caplog):
     caplog.set_level(logging.WARNING, "django_dbq")
-    lines = Rationed()
+    lines = Rationed(logs.logger, logs.MORE_DONE)
     assert told(lines, 3 * LINES_A_SECOND) == 0
     moment[0] += 1
     caplog.set_level(logging.INFO, "django_dbq")
@@ -73,7 +73,7 @@ def test_above_info_nothing_is_even_counted(moment, caplog):
 
 def test_a_worker_that_ends_within_the_second_tells_the_count(moment, caplog):
     caplog.set_level(logging.INFO, "django_dbq")
-    lines = Rationed()
+    lines = Rationed(logs.logger, logs.MORE_DONE)
     told(lines, LINES_A_SECOND + 7)
     lines.settle(now=True)
     assert len(caplog.records) == 1

@@ -9,6 +9,7 @@ from django.db import connection
 
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import Completed
+from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.pools import ThreadPool
 from tests.compat.waiting import wait_until
 
@@ -37,8 +38,12 @@ def work():
     work.may_go_on.set()
 
 
+def pool_with(perform, finished, *, threads=1):
+    return ThreadPool(threads=threads, perform=perform, finished=finished, ledger=Ledger(threads))
+
+
 def pool_of(threads, work):
-    return ThreadPool(threads=threads, perform=work.perform, finished=work.note_finished)
+    return pool_with(work.perform, work.note_finished, threads=threads)
 
 
 def jobs(count):
@@ -111,8 +116,7 @@ def test_a_finished_job_is_handed_over_before_it_stops_counting_as_running():
     def finished(job, outcome):
         seen.append(job in pool.running)
 
-    pool = ThreadPool(threads=1, perform=lambda job, interruptible: Completed(), finished=finished)
-    with pool:
+    with pool_with(lambda job, interruptible: Completed(), finished) as pool:
         pool.submit(jobs(3))
 
     assert seen == [True] * 3
@@ -140,7 +144,7 @@ def test_threads_close_their_connections_when_they_end():
         opened.append(connection._connections[connection._alias])
         return Completed()
 
-    with ThreadPool(threads=1, perform=perform, finished=lambda job, outcome: None) as pool:
+    with pool_with(perform, lambda job, outcome: None) as pool:
         pool.submit(jobs(1))
 
     assert opened[1].connection is None
@@ -155,13 +159,29 @@ def test_a_thread_survives_a_job_that_cannot_even_be_run(work):
         return Completed()
 
     given = jobs(2)
-    with ThreadPool(threads=1, perform=perform, finished=work.note_finished) as pool:
+    with pool_with(perform, work.note_finished) as pool:
         pool.submit(given)
 
     assert [job for job, _ in work.finished] == given
     failed, completed = (outcome for _, outcome in work.finished)
-    assert failed.failure.message == "a fault of ours"
+    assert failed.story.message == "a fault of ours"
     assert isinstance(completed, Completed)
+
+
+def test_a_thread_survives_a_job_whose_run_cannot_even_be_made(work, settings):
+    settings.DBQ = {"MAX_CRASHES": "a few"}  # looked at for a job that has crashed
+    crashed, other = given = jobs(2)
+    crashed.crashes = 1
+    work.may_go_on.set()
+    with pool_of(1, work) as pool:
+        pool.submit(given)
+
+    assert [job for job, _ in work.finished] == given
+    assert work.begun == [other]
+    failed, completed = (outcome for _, outcome in work.finished)
+    assert "MAX_CRASHES" in failed.story.message
+    assert isinstance(completed, Completed)
+    assert pool.running == []
 
 
 def test_after_an_error_of_the_loop_no_waiting_job_is_run(work):

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection, connections
 
 from django_dbq import clock
-from django_dbq.engines import Engine, engine_for, proc
+from django_dbq.engines import Claim, Engine, engine_for, proc
 from django_dbq.models import Attempt, Job, WorkerProcess
 from django_dbq.rules.states import State
 from django_dbq.worker.registration import Lease, Registrar
@@ -121,7 +121,9 @@ def may_judge(host, *judges):
 
 def job_of(supervisor):
     job = Job.objects.create(name="noop")
-    engine_for("default").claim(["default"], limit=1, worker_id=supervisor.worker_id, now=now())
+    engine_for("default").claim(
+        Claim(["default"], limit=1, worker_id=supervisor.worker_id, now=now())
+    )
     assert row(job).state == State.PROCESSING
     return job
 

@@ -9,6 +9,7 @@ import pytest
 from django.db import OperationalError, connection, connections
 
 from django_dbq import clock
+from django_dbq.engines import Claim
 from django_dbq.models import Job, WorkerProcess
 from django_dbq.rules.deaths import Death
 from django_dbq.rules.states import State
@@ -130,7 +131,7 @@ def test_the_silent_are_rescued_only_by_who_may_judge(registrar, engine, host):
     an_hour_ago = now() - timedelta(hours=1)
     silent = engine.register(hostname="h", pid=1, queues=[], threads=1, now=an_hour_ago).pk
     job = Job.objects.create(name="noop")
-    engine.claim(["default"], limit=1, worker_id=silent, now=now())
+    engine.claim(Claim(["default"], limit=1, worker_id=silent, now=now()))
     registrar.beat({})
     registrar.rescue_dead()
     assert row(job).state == State.PROCESSING

@@ -58,7 +58,7 @@ def test_a_job_stands_in_the_ledger_while_it_is_performed(ledger):
     assert ledger.running() == frozenset()
 
 
-def test_it_leaves_the_ledger_whatever_is_raised(ledger):
+def test_a_job_leaves_the_ledger_whatever_is_raised(ledger):
     def perform(job, interruptible):
         raise SystemExit
 
@@ -111,7 +111,10 @@ def start_pool():
         def start_pool(threads):
             finished = []
             pool = ThreadPool(
-                threads=threads, perform=perform, finished=lambda *one: finished.append(one)
+                threads=threads,
+                perform=perform,
+                finished=lambda *one: finished.append(one),
+                ledger=Ledger(threads),
             )
             pool.finished = finished
             return stack.enter_context(pool)
@@ -148,7 +151,7 @@ def test_a_task_is_ended_by_its_timeout_and_its_failure_hook_is_told(
     wait_until(is_finished, "the job was finished")
     outcome = pool.finished[0][1]
     assert type(outcome) is Failed
-    assert outcome.failure.exception == "django_dbq.exceptions.JobTimeout"
+    assert outcome.story.exception == "django_dbq.exceptions.JobTimeout"
     assert [type(error) for error in told] == [JobTimeout]
 
 

@@ -9,7 +9,8 @@ import pytest
 from django.db import connection
 from django.db.models.signals import post_init
 
-from django_dbq.models import Job
+from django_dbq.engines import Claim
+from django_dbq.models import Job, workspace
 from django_dbq.rules.outcomes import Completed, Retried
 from django_dbq.rules.states import State
 from django_dbq.worker import executor
@@ -35,6 +36,20 @@ def run(claimed, engine):
         return row(job)
 
     return run
+
+
+def test_threads_that_look_first_at_the_same_time_see_one_workspace(monkeypatch):
+    job = Job(name="noop")
+    job.unread_workspace('{"of": 1}')
+    seen = []
+
+    def while_another_looks(text):
+        monkeypatch.undo()
+        seen.append(job.workspace)
+        return workspace.parsed(text)
+
+    monkeypatch.setattr(workspace, "parsed", while_another_looks)
+    assert job.workspace is seen[0]
 
 
 def look_whether_it_is_cancelled(job):
@@ -152,7 +167,7 @@ def test_receivers_of_post_init_find_the_workspace_without_a_query(
 
     post_init.connect(look, sender=Job)
     try:
-        (job,) = engine.claim(["default"], limit=1, worker_id=1, now=now())
+        (job,) = engine.claim(Claim(["default"], limit=1, worker_id=1, now=now()))
     finally:
         post_init.disconnect(look, sender=Job)
 
@@ -176,7 +191,7 @@ def unreadable(request, engine):
         cast = "::jsonb" if connection.vendor == "postgresql" else ""
         with connection.cursor() as cursor:
             cursor.execute(f"UPDATE django_dbq_job SET workspace = %s{cast}", [request.param])
-        (job,) = engine.claim(["default"], limit=1, worker_id=1, now=now())
+        (job,) = engine.claim(Claim(["default"], limit=1, worker_id=1, now=now()))
         return job
 
     return unreadable

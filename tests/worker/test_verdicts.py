@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 
 from django_dbq.clock import aware_now
+from django_dbq.engines import Claim
 from django_dbq.exceptions import (
     Cancel,
     Fail,
@@ -69,7 +70,9 @@ def claim(engine):
     """Claim the only job as a worker, long after all that was put off is due."""
 
     def claim(worker_id=1):
-        (job,) = engine.claim(["default"], limit=1, worker_id=worker_id, now=aware_now() + LATER)
+        (job,) = engine.claim(
+            Claim(["default"], limit=1, worker_id=worker_id, now=aware_now() + LATER)
+        )
         return job
 
     return claim
@@ -484,11 +487,13 @@ def test_a_task_that_was_cancelled_while_it_ran_ends_the_job(
 def test_a_job_that_was_cancelled_meanwhile_is_not_put_off(declare, claimed, settle, error):
     def task(job):
         Job.objects.get(pk=job.pk).cancel("by the operator")
+        job.workspace["until"] = "here"
         raise error
 
     declare(task, retry={})
 
-    assert settle(claimed()).state == State.CANCELLED
+    job = settle(claimed())
+    assert (job.state, job.workspace) == (State.CANCELLED, {"until": "here"})
 
 
 def test_a_job_that_was_cancelled_before_it_started_does_not_start(
@@ -696,7 +701,9 @@ def test_a_task_that_was_killed_for_its_timeout_has_failed_by_it(
     assert (attempt.exception, attempt.number) == (path_of(JobTimeout), 1)
 
 
-def test_it_is_retried_as_its_policy_says(declare, claimed, claim, overran, settle, hooks, called):
+def test_a_task_that_was_killed_for_its_timeout_is_retried_as_its_policy_says(
+    declare, claimed, claim, overran, settle, hooks, called
+):
     ran = []
     declare(ran.append, timeout=1, retry=2, **hooks)
     overran(claimed())

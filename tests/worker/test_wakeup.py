@@ -104,7 +104,7 @@ def test_without_a_bell_the_wait_ends_by_itself(wakeup):
 # ── Waiting for jobs ─────────────────────────────────────────────────────────────────────────────
 
 
-def test_it_asks_the_doorbell_after_each_pause_until_that_rang(wakeup):
+def test_a_wait_asks_the_doorbell_after_each_pause_until_that_rang(wakeup):
     doorbell = Doorbell(False, False, True)
     wakeup.wait_for_jobs(doorbell, LONG, found_work=False)
 
@@ -130,7 +130,7 @@ def test_what_arrives_at_the_doorbells_socket_ends_the_pause(wakeup):
         assert doorbell.told == ["asked"]
 
 
-def test_it_waits_no_longer_than_it_was_told(wakeup):
+def test_a_wait_lasts_no_longer_than_it_was_told(wakeup):
     assert seconds_of(wakeup.wait_for_jobs, Doorbell(pause=LONG), 0.05, found_work=False) < 10
     assert seconds_of(wakeup.wait_for_jobs, Doorbell(), 0.05, found_work=False) >= 0.04
 

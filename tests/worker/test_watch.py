@@ -86,7 +86,7 @@ def test_a_worker_that_must_go_interrupts_all_and_waits_for_none_of_them_long(gr
     assert [run.done for run in runs] == [[(JobInterrupted, last_grace)]] * 2
 
 
-def test_it_says_when_to_look_again():
+def test_the_watch_says_when_to_look_again():
     now = clock.monotonic()
 
     assert watch_of().seconds_to_next(now) == NEVER

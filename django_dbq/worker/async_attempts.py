@@ -1,0 +1,82 @@
+"""An attempt at an async task, on the event loop of the worker."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+
+from django_dbq.rules.outcomes import Outcome
+from django_dbq.worker.attempts import Attempt
+from django_dbq.worker.connections import (
+    close_broken_connections,
+    roll_back_all_but,
+    seem_in_transaction,
+)
+
+T = TypeVar("T")
+
+shared_connections: ContextVar[list[Any]] = ContextVar("dbq_shared_connections")
+"""Of the thread on which the queries of async tasks are made."""
+
+
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Call it on the thread, one for all, on which the queries of async tasks are made."""
+    return await sync_to_async(function, thread_sensitive=True)(*arguments)
+
+
+class AsyncAttempt(Attempt):
+    """Only the task itself must run on the event loop. What comes before and after it may use the
+    database, or be a hook that takes long: then it has a thread. It has none where there is nothing
+    of that, as at most successes, because a way there and back costs more than a short task.
+    """
+
+    async def run_async(self) -> Outcome:
+        """Never raises; see `worker/executor.py`."""
+        try:
+            with self.interruptible:
+                await self._run_task_async()
+            self._move_on()
+        except BaseException as error:  # an event loop never dies of a job
+            return await in_thread(self.after_error, error)
+        return await self._off_the_loop(self._after_success_and_told)
+
+    async def _run_task_async(self) -> None:
+        try:
+            await self._off_the_loop(self._begin)
+            try:
+                returned = self.call()
+                if inspect.isawaitable(returned):
+                    returned = await returned
+            finally:
+                self._end_if_forked()
+            self.returned = self.call.result_of(returned)
+        except BaseException:
+            # Behind what the task has left on that thread, when it was cancelled: until that has
+            # ended, it is the task that takes its time, for which its process may be killed.
+            await in_thread(_tidy_up)
+            raise
+        if seem_in_transaction(shared_connections.get()):
+            # If so between two calls, somebody has left it open: whatever all tasks write from then
+            # on would be lost. What this one has written is, perhaps.
+            await in_thread(roll_back_all_but, frozenset())
+
+    async def _off_the_loop(self, step: Callable[[], T]) -> T:
+        return await in_thread(step) if self._may_block else step()
+
+    @property
+    def _may_block(self) -> bool:
+        hooks = self.declaration.pre_task_hook or self.declaration.post_task_hook
+        has_another_name = self.job.name != self.declaration.name  # and with it, other hooks
+        return bool(hooks or has_another_name or self.call.is_told_of)
+
+    def _after_success_and_told(self) -> Outcome:
+        return self.told_of_success(self._after_success())
+
+
+def _tidy_up() -> None:
+    roll_back_all_but(frozenset(), quietly=True)
+    close_broken_connections()  # one of them may be why the task has failed
