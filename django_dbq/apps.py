@@ -12,6 +12,8 @@ class DjangoDBQConfig(AppConfig):
         from django_dbq import checks
         from django_dbq.engines import ringing
         from django_dbq.models.arrivals import arrived
+        from django_dbq.rules import discovery
 
         checks.register_checks()
         arrived.connect(ringing.ring)
+        discovery.import_jobs()

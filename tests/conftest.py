@@ -12,8 +12,10 @@ from tests import databases
 
 def pytest_report_header() -> str:
     kind = databases.chosen()
-    if kind != "mariadb":
+    if kind == "sqlite":
         return f"database: {kind}"
+    if kind == "postgresql":
+        return f"database: {kind}, driver: {databases.postgresql_driver()}"
     import MySQLdb
 
     return f"database: {kind}, driver: {MySQLdb.__name__}"
@@ -30,3 +32,17 @@ def pytest_unconfigure() -> None:
 def database_kind() -> str:
     """sqlite, postgresql or mariadb."""
     return databases.chosen()
+
+
+@pytest.fixture
+def work():
+    """Run the next due job of a queue to its next saved state, as often as asked."""
+
+    from django_dbq.management.commands.worker import Worker  # not before Django is set up
+
+    def work(times=1, queue="default"):
+        worker = Worker(queue, 0)
+        for _ in range(times):
+            worker._process_job()
+
+    return work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django_dbq.rules.worlds import WORLDS
 from tests import databases
 
 SECRET_KEY = "not a secret: this project exists for the tests only"
@@ -16,6 +17,11 @@ INSTALLED_APPS = [
 ]
 
 DATABASES = databases.django_databases(databases.chosen())
+
+if WORLDS:
+    TASKS = {
+        "default": {"BACKEND": "django_dbq.task_backend.DatabaseBackend", "QUEUES": []},
+    }
 
 JOBS = {
     "noop": {"tasks": ["tests.project.tasks.noop"]},

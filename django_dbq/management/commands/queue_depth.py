@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from django_dbq import queue
+from django_dbq.rules.queues import EVERY_QUEUE
 
 FALSE_WORDS = ("", "0", "false", "no", "off", "none")
 
@@ -18,7 +19,12 @@ class Command(BaseCommand):
     help = "Print how many jobs wait in each of the given queues."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("queue_name", nargs="*", default=["default"])
+        parser.add_argument(
+            "queue_name",
+            nargs="*",
+            default=["default"],
+            help="Queues; '*', quoted and alone: every one where jobs wait. Default: default.",
+        )
         parser.add_argument(
             "--exclude_future_jobs",
             action="store_true",
@@ -50,6 +56,8 @@ class Command(BaseCommand):
     ) -> None:
         names = [queue_name] if isinstance(queue_name, str) else list(queue_name)
         depths = queue.depths(exclude_future_jobs=_is_true(exclude_future_jobs), using=database)
+        if names == [EVERY_QUEUE]:
+            names = sorted(depths)
         listing = " ".join(f"{name}={depths.get(name, 0)}" for name in names)
         self.stdout.write(f"event=queue_depths {listing}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from argparse import ArgumentParser
 from datetime import datetime, timedelta
 from threading import Thread
@@ -19,19 +18,15 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from django_dbq import settings as dbq_settings
 from django_dbq.clock import aware_now
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.exceptions import DBQError, InvalidOption, LeaseLost
 from django_dbq.models import Job
-from django_dbq.rules.outcomes import HandedBack
 from django_dbq.rules.states import State
-from django_dbq.worker.connections import open_transactions
-from django_dbq.worker.executor import perform
+from django_dbq.worker.by_hand import attempt_here
 from django_dbq.worker.logs import show_logs
 from django_dbq.worker.options import WorkerOptions
 from django_dbq.worker.shutdown import on_stop_signal
 from django_dbq.worker.supervisor import serve
-
-logger = logging.getLogger("django_dbq.worker")
 
 
 class Worker:
@@ -78,17 +73,11 @@ class Worker:
         """Run the next due job of the queue to its next saved state; nothing due: return."""
         engine = engine_for(router.db_for_write(Job))
         now = aware_now()  # this host's: test suites move it
-        jobs = engine.claim([self.queue_name], limit=1, worker_id=None, now=now)
+        jobs = engine.claim(Claim([self.queue_name], limit=1, worker_id=None, now=now))
         for job in jobs:
             self.current_job = job
             try:
-                outcome = perform(job, already_open=open_transactions())
-                if isinstance(outcome, HandedBack):
-                    engine.hand_back([job], now=aware_now(), are_started=outcome.is_started)
-                elif not outcome.is_written and engine.acknowledge(
-                    [(job, outcome)], now=aware_now()
-                ):
-                    logger.warning("Job id=%s was lost while it ran here.", job.pk)
+                attempt_here(engine, job)
             finally:
                 self.current_job = None
 
@@ -101,8 +90,8 @@ class Command(BaseCommand):
             "queue_name",
             nargs="*",
             default=["default"],  # without one, call_command(queue_name=...) cannot name it
-            help="Queues to serve; the first is emptied before the next is looked at. "
-            "Default: default.",
+            help="Queues to serve; the first is emptied before the next is looked at. '*', quoted "
+            "and alone: every queue, the best job of all first. Default: default.",
         )
         parser.add_argument(
             "--rate_limit",
@@ -117,6 +106,13 @@ class Command(BaseCommand):
             type=int,
             default=1,
             help="Jobs that one worker process runs at the same time. Default: 1.",
+        )
+        parser.add_argument(
+            "--async-concurrency",
+            type=int,
+            default=100,
+            help="Async jobs that one worker process runs at the same time, beside those of its "
+            "threads. Default: 100.",
         )
         parser.add_argument(
             "--processes",
@@ -171,6 +167,7 @@ def _worker_options(options: dict[str, Any]) -> WorkerOptions:
         using=options["database"] or router.db_for_write(Job),
         rate_limit_seconds=defaults.rate_limit if rate_limit is None else rate_limit,
         threads=options["threads"],
+        async_concurrency=options["async_concurrency"],
         processes=options["processes"],
         burst=options["burst"],
         max_jobs=options["max_jobs"],
@@ -187,9 +184,15 @@ def _seconds(option: str, value: float) -> timedelta:
 
 def _start_line(options: WorkerOptions) -> str:
     """3.3's line, in 3.3's words where it said the same."""
-    names = ", ".join(f'"{name}"' for name in options.queues)
-    queues = f"queue {names}" if len(options.queues) == 1 else f"queues {names}"
+    queues = _these_queues(options)
     if not options.rate_limit_seconds:
         return f"Starting job worker for {queues} without a rate limit"
     seconds = f"{options.rate_limit_seconds:g}"
     return f"Starting job worker for {queues} with rate limit of one job per {seconds} second(s)"
+
+
+def _these_queues(options: WorkerOptions) -> str:
+    if options.serves_every_queue:
+        return "every queue"
+    names = ", ".join(f'"{name}"' for name in options.queues)
+    return f"queue {names}" if len(options.queues) == 1 else f"queues {names}"
