@@ -113,7 +113,7 @@ def all_is_well(team, wait_for_end):
 
     def all_is_well(*, seconds=60, **expectations):
         wait_for_end(seconds=seconds)
-        found = examine(team.folder, deaths=team.deaths, threads=team.most_threads, **expectations)
+        found = examine(team.folder, deaths=team.deaths, slots=team.most_slots, **expectations)
         if found.breaches:
             stories = Attempt.objects.values_list("job_id", "task", "traceback")
             pytest.fail("\n".join([*found.breaches, *map(str, stories), team.story()]))

@@ -2,6 +2,8 @@
 
 The database and the code in between are the real ones. `DBQ_FAULTS_KILL="claim:after"` kills the
 process that first comes there (before or after that verb of the engine), and a file says so.
+
+It also tells each Django task for which claim of its job it runs, so that the journal can be kept.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ class InjectionConfig(AppConfig):
     label = "faults_injection"
 
     def ready(self):
+        _tell_django_tasks()
         point = os.environ.get("DBQ_FAULTS_KILL")
         if point:
             _arm(*point.split(":"))
@@ -27,6 +30,18 @@ class InjectionConfig(AppConfig):
             from django.db.backends.signals import connection_created
 
             connection_created.connect(_keep_the_file_small)
+
+
+def _tell_django_tasks():
+    from django_dbq.worker.calls import DjangoTaskCall
+
+    original = DjangoTaskCall.__call__
+
+    def call(self):
+        journal.called.set(self.job)
+        return original(self)
+
+    DjangoTaskCall.__call__ = call
 
 
 def _arm(verb, moment):

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+from django_dbq.exceptions import WorkerDied
 from django_dbq.models import Job
+from django_dbq.queue.results import result_of
 from django_dbq.rules.states import FINAL, HELD, State
 from tests.faults import history, journal
 
@@ -33,14 +35,12 @@ class Findings:
             self.breaches.append(breach)
 
 
-def examine(
-    folder, *, expected=None, deaths=None, may_overlap=False, clock_is_sound=True, threads=1
-):
+def examine(folder, *, expected=None, deaths=None, may_overlap=False, clock_is_sound=True, slots=1):
     """Look at all jobs.
 
     `expected`: final states by job id, COMPLETE where nothing else is said; `deaths`: when the
     processes that the test killed died, by id; `may_overlap`: True, or the ids of the processes
-    that were frozen or cut off, and went on after their jobs were given to others; `threads`: how
+    that were frozen or cut off, and went on after their jobs were given to others; `slots`: how
     many jobs a worker ran at a time, at most.
     """
     found = Findings(runs=journal.read(folder), changes=history.changes())
@@ -48,11 +48,12 @@ def examine(
     offset = history.clock_offset() if clock_is_sound else None
     _every_job_is_final(found, rows, expected or {})
     _every_write_is_of_the_claim_that_it_names(found)
-    _attempts_and_crashes_are_counted(found, threads)
+    _attempts_and_crashes_are_counted(found, slots)
     _runs_belong_to_claims(found, offset)
     _runs_do_not_overlap(found, deaths or {}, may_overlap)
     _each_step_of_a_complete_job_has_returned(found, rows)
     _atomic_effects_are_there_once(found, rows)
+    _django_sees_what_became_of_its_tasks(found, rows)
     return found
 
 
@@ -88,7 +89,7 @@ def _every_write_is_of_the_claim_that_it_names(found):
             )
 
 
-def _attempts_and_crashes_are_counted(found, threads):
+def _attempts_and_crashes_are_counted(found, slots):
     charged = Counter()  # by the worker that died
     for change in found.changes:
         job = f"{_name(change.job)}, claim {change.old_token}"
@@ -109,8 +110,8 @@ def _attempts_and_crashes_are_counted(found, threads):
             charged[change.old_worker_id] += crashes
     for worker_id, count in charged.items():
         found.require(
-            count <= threads,
-            f"CRASHES: worker {worker_id} ran {threads} jobs at a time, and its death was charged "
+            count <= slots,
+            f"CRASHES: worker {worker_id} ran {slots} jobs at a time, and its death was charged "
             f"to {count}",
         )
 
@@ -149,8 +150,9 @@ def _runs_do_not_overlap(found, deaths, may_overlap):
             over = deaths.get(earlier.pid) if earlier.ended is None else earlier.ended
             if over is not None and over > later.started:
                 found.overlaps += 1
+                stale = min(earlier, later, key=lambda run: run.token)  # it may have begun late
                 found.require(
-                    may_overlap is True or (may_overlap and earlier.pid in may_overlap),
+                    may_overlap is True or (may_overlap and stale.pid in may_overlap),
                     f"OVERLAP: {_name(job)}: process {earlier.pid} ran claim {earlier.token} for "
                     f"{over - later.started:.3f} s after {later.pid} had begun claim {later.token}",
                 )
@@ -181,6 +183,21 @@ def _atomic_effects_are_there_once(found, rows):
                 f"EFFECTS: {_name(row.pk)} ({row.state}) has had its effect "
                 f"{times[str(row.pk)]} times",
             )
+
+
+def _django_sees_what_became_of_its_tasks(found, rows):
+    for row in rows:
+        if row.backend is None:
+            continue
+        result, is_complete = result_of(row), row.state == State.COMPLETE
+        died = sum(error.exception_class is WorkerDied for error in result.errors)
+        found.require(
+            (str(result.status), died, result.attempts)
+            == ("SUCCESSFUL" if is_complete else "FAILED", row.crashes, row.attempts + row.crashes),
+            f"DJANGO: {_name(row.pk)} ({row.name}) is {row.state} after {row.attempts} attempts "
+            f"and {row.crashes} crashes; its result is {result.status}, with {result.attempts} "
+            f"attempts, and its worker died {died} times",
+        )
 
 
 def _name(job):

@@ -10,10 +10,14 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER_VARIABLE = "DBQ_FAULTS_FOLDER"
+
+called = ContextVar("dbq_faults_called")
+"""The job of a Django task, which is not told of it: injection.py tells it."""
 
 
 def folder():
@@ -56,8 +60,9 @@ class Run:
 def read(where):
     """All runs that are noted in this folder, in the order in which they started."""
     file = Path(where, "journal")
+    text = file.read_text() if file.exists() else ""
     runs, by_claim = [], {}
-    for line in file.read_text().splitlines() if file.exists() else []:
+    for line in text[: text.rfind("\n") + 1].splitlines():  # of the last one, half may be there
         noted = json.loads(line)
         event, at = noted.pop("event"), noted.pop("at")
         key = (noted["job"], noted["token"], noted["pid"])

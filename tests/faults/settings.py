@@ -32,6 +32,18 @@ JOBS = {
     **_declared("endless", timeout=0.5, grace=0.5),
     **_declared("endless_alone", "endless", timeout=0.5, grace=0.5, isolation="process"),
     **_declared("new_in_this_version", "note"),
+    **_declared("note_async"),
+    **_declared("hold_async"),
+    **_declared("hold_async_for_a_second", "hold_async", timeout=1),
+    **_declared("work_async"),
+    **_declared("work_async_alone", "work_async", isolation="process"),
+    **_declared("steps_async", "note_async", "work", "note_async"),
+    **_declared("flaky_async", retry={"max_attempts": 5, "delays": [0.05]}),
+    **_declared("ask_async", retry={"max_attempts": 20, "delays": [0.05]}),
+    **_declared("die_once_async"),
+    **_declared("block"),
+    **_declared("endless_async", timeout=0.5, grace=0.5),
+    **_declared("restless_async", timeout=0.5, grace=0.5),
 }
 for left_out in filter(None, os.environ.get("DBQ_FAULTS_UNDECLARED", "").split(",")):
     del JOBS[left_out]

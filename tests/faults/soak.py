@@ -21,13 +21,15 @@ from collections import Counter, defaultdict
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from django.utils.module_loading import import_string
+
 from tests import databases
 
 MEMBERS = 3
-BACKLOG = 60
+BACKLOG = 120
 SETTLING_SECONDS = 180
 
-# Name, how often, what its workspace says, and how it ends.
+# Name, how often, what its workspace says or its arguments are, and how it ends.
 LOAD = (
     ("note", 40, lambda chance: {}, "COMPLETE"),
     ("work", 25, lambda chance: {"seconds": chance.uniform(0, 0.3)}, "COMPLETE"),
@@ -40,8 +42,24 @@ LOAD = (
     ("die", 0.2, lambda chance: {}, "FAILED"),
     ("endless", 0.2, lambda chance: {}, "FAILED"),
     ("endless_alone", 0.5, lambda chance: {}, "FAILED"),
+    ("note_async", 20, lambda chance: {}, "COMPLETE"),
+    ("work_async", 25, lambda chance: {"seconds": chance.uniform(0, 1)}, "COMPLETE"),
+    ("work_async", 3, lambda chance: {"seconds": chance.uniform(1, 4)}, "COMPLETE"),
+    ("work_async_alone", 1, lambda chance: {"seconds": chance.uniform(0, 2)}, "COMPLETE"),
+    ("steps_async", 12, lambda chance: {"seconds": chance.uniform(0, 0.1)}, "COMPLETE"),
+    ("flaky_async", 10, lambda chance: {"failures": chance.randrange(4)}, "COMPLETE"),
+    ("ask_async", 10, lambda chance: {"seconds": chance.uniform(0, 0.1)}, "COMPLETE"),
+    ("block", 1, lambda chance: {"seconds": chance.uniform(0, 3)}, "COMPLETE"),
+    ("die_once_async", 0.5, lambda chance: {}, "COMPLETE"),
+    ("endless_async", 0.2, lambda chance: {}, "FAILED"),
+    ("restless_async", 0.2, lambda chance: {}, "FAILED"),
+    ("hold_async_for_a_second", 0.5, lambda chance: {}, "FAILED"),
+    ("django_tasks.work", 10, lambda chance: {"seconds": chance.uniform(0, 0.3)}, "COMPLETE"),
+    ("django_tasks.work_async", 10, lambda chance: {"seconds": chance.uniform(0, 1)}, "COMPLETE"),
+    ("django_tasks.flaky_async", 5, lambda chance: {"failures": chance.randrange(4)}, "COMPLETE"),
 )
-DEADLY = ("die", "die_once", "endless")  # tasks that take their process along
+# Tasks that take their process along.
+DEADLY = ("die", "die_once", "endless", "die_once_async", "endless_async", "restless_async")
 DATABASE_FAULTS = (
     "end_sessions",
     "cut_connections",
@@ -76,16 +94,16 @@ class Soak:
         from django.db import transaction
 
         from django_dbq.models import Job
+        from django_dbq.rules.worlds import WORLDS
 
         waiting = Job.objects.filter(state__in=["NEW", "READY"]).count()
+        load = [one for one in LOAD if WORLDS or "." not in one[0]]
+        weights = [weight for _, weight, _, _ in load]
         with transaction.atomic():
             for _ in range(BACKLOG - waiting):
-                weights = [weight for _, weight, _, _ in LOAD]
-                ((name, _, workspace, end),) = self.chance.choices(LOAD, weights)
-                job = Job.objects.create(
-                    name=name, workspace=workspace(self.chance), priority=self.chance.randrange(3)
-                )
-                self.expected[str(job.pk)] = end
+                ((name, _, says, end),) = self.chance.choices(load, weights)
+                job = enqueue_one(name, says(self.chance), priority=self.chance.randrange(3))
+                self.expected[job] = end
 
     def man(self):
         """Start a worker for each that is missing."""
@@ -94,6 +112,7 @@ class Soak:
             proxied = self.proxy is not None and self.through_proxy not in self.crew
             options = ["--threads", self.chance.randint(1, 3)]
             options += ["--processes", self.chance.randint(1, 2)]
+            options += ["--async-concurrency", self.chance.choice([5, 20, 100])]
             database = self.proxy.as_database if proxied else {}
             member = self.team.start(*options, database=database)
             self.crew.append(member)
@@ -255,6 +274,16 @@ class Soak:
         return []
 
 
+def enqueue_one(name, says, *, priority):
+    """Through the door that the name is of; the job's id as a text."""
+    from django_dbq.models import Job
+
+    if "." not in name:
+        return str(Job.objects.create(name=name, workspace=says, priority=priority).pk)
+    task = import_string(f"tests.faults.{name}")
+    return task.using(priority=priority).enqueue(**says).id
+
+
 def patiently(step):
     """The database that is tormented is ours, too; whether the step was done."""
     from django.db import Error, connection
@@ -394,7 +423,7 @@ def main():
                 expected=soak.expected,
                 deaths=team.deaths,
                 may_overlap=soak.excused,
-                threads=team.most_threads,
+                slots=team.most_slots,
             )
             status = report(soak, found, stuck)
             if status:

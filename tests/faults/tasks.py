@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import functools
 import os
 import resource
 import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+from django.contrib.auth.models import User
 from django.db import connection
 
 from tests.faults import history, journal
@@ -19,28 +22,52 @@ PATIENCE_SECONDS = 120
 
 def noted(task):
     """Note the start of each run, and its end if it lives to see it."""
+    if asyncio.iscoroutinefunction(task):
 
-    @functools.wraps(task)
-    def run(job):
-        journal.write("start", job)
-        try:
-            task(job)
-        except BaseException:
-            journal.write("raised", job)
-            raise
-        journal.write("returned", job)
+        @functools.wraps(task)
+        async def run(job):
+            with a_run_of(job):
+                await task(job)
+
+    else:
+
+        @functools.wraps(task)
+        def run(job):
+            with a_run_of(job):
+                task(job)
 
     return run
 
 
-def wait_until_told(job):
-    """Wait for the file that lets all go on, or this claim of the job."""
+@contextmanager
+def a_run_of(job):
+    journal.write("start", job)
+    try:
+        yield
+    except BaseException:
+        journal.write("raised", job)
+        raise
+    journal.write("returned", job)
+
+
+def looks(job, *, every_seconds):
+    """Look for the file that lets all go on, or this claim of the job; time goes by in between."""
     names = ("go-on", f"go-on-{job.token}")
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not any((journal.folder() / name).exists() for name in names):
         if time.monotonic() > deadline:
             raise TimeoutError(f"The test made none of the files {names}.")
-        time.sleep(0.01)
+        yield every_seconds
+
+
+def wait_until_told(job):
+    for pause in looks(job, every_seconds=0.01):
+        time.sleep(pause)
+
+
+async def wait_until_told_async(job):
+    for pause in looks(job, every_seconds=0.05):  # there may be hundreds
+        await asyncio.sleep(pause)
 
 
 @noted
@@ -131,3 +158,65 @@ def atomic_effect(job):
     if job.workspace.get("holds"):
         wait_until_told(job)
     time.sleep(job.workspace.get("seconds", 0))
+
+
+# On the event loop
+
+
+@noted
+async def note_async(job):
+    pass
+
+
+@noted
+async def hold_async(job):
+    """Go on when the test makes the file "go-on"."""
+    await wait_until_told_async(job)
+
+
+@noted
+async def work_async(job):
+    await asyncio.sleep(job.workspace.get("seconds", 0.01))
+
+
+@noted
+async def flaky_async(job):
+    """Fail as often as the workspace says."""
+    if job.attempts <= job.workspace.get("failures", 2):
+        raise ConnectionError("the other side is away")
+
+
+@noted
+async def ask_async(job):
+    """Ask the database, by the one connection that all async tasks share."""
+    for _ in range(job.workspace.get("times", 3)):
+        await User.objects.filter(username=job.pk).aexists()
+        await asyncio.sleep(job.workspace.get("seconds", 0))
+
+
+@noted
+async def die_once_async(job):
+    die_once.__wrapped__(job)
+
+
+@noted
+async def block(job):
+    """Let no other async task of the process run meanwhile, when it runs for the first time."""
+    if job.token == 1:
+        time.sleep(job.workspace["seconds"])
+
+
+@noted
+async def endless_async(job):
+    """Block the event loop, and will not end, whatever it is asked."""
+    endless.__wrapped__(job)
+
+
+@noted
+async def restless_async(job):
+    """Will not end, whatever it is asked, and lets others run."""
+    while True:
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            continue

@@ -20,14 +20,17 @@ class Team:
         self.folder, self.dbq = folder, dbq or {}
         self.database = {}  # what workers see of DATABASES["default"], where it differs from ours
         self.members = []
-        self.most_threads = 1
+        self.most_slots = 1
         self.deaths = {}  # when a process died by our hand, by its id
 
     def start(self, *arguments, dbq=None, database=None, **variables):
-        """Start `manage.py worker` with these arguments."""
-        if "--threads" in arguments:
-            threads = int(arguments[arguments.index("--threads") + 1])
-            self.most_threads = max(self.most_threads, threads)
+        """Start `manage.py worker` with these arguments.
+
+        Where async jobs run, --async-concurrency must be among them.
+        """
+        given = dict(zip(arguments, arguments[1:]))
+        slots = int(given.get("--threads", 1)) + int(given.get("--async-concurrency", 0))
+        self.most_slots = max(self.most_slots, slots)
         environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "tests.faults.settings",

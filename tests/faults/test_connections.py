@@ -7,13 +7,14 @@ import time
 import pytest
 from django.db import connection
 
-from django_dbq.models import Job, WorkerProcess
+from django_dbq.models import Attempt, Job, WorkerProcess
 from tests import databases
 from tests.compat.waiting import wait_until
 from tests.faults.conftest import (
     FROZEN,
     NOISE,
     is_run_by,
+    states_of,
     wait_for_workers,
     wait_until_it_may_judge,
 )
@@ -40,11 +41,11 @@ LOST_ANSWERS = {
 def test_07_the_answer_to_a_statement_that_was_perhaps_committed_is_lost(
     team, enqueue, proxy, all_is_well, answer
 ):
-    team.start("--threads", 2)
+    team.start("--threads", 2, "--async-concurrency", 50)
     wait_for_workers(1, team)  # one that finds no database when it starts gives up
     proxy.cut_replies_to(LOST_ANSWERS[answer][connection.vendor], times=2)
-    enqueue("steps", 100)
-    enqueue("atomic_effect", 50)
+    for name in ("steps", "steps_async", "atomic_effect"):
+        enqueue(name, 50)
 
     found = all_is_well()
     assert proxy.cuts == 2
@@ -66,22 +67,34 @@ def test_07_what_an_exchange_has_claimed_goes_back_when_its_answer_is_lost(
     assert not found.duplicates
 
 
-def test_09_sessions_are_ended_again_and_again(team, enqueue, all_is_well, runs):
-    team.start("--threads", 2)
-    team.start()
+def test_09_sessions_are_ended_again_and_again(team, enqueue, all_is_well, runs, go_on):
+    team.start("--threads", 2, "--async-concurrency", 250)
+    team.start("--async-concurrency", 250)
     wait_for_workers(2, team)  # one that finds no database when it starts gives up
-    enqueue("steps", 150)
+    held = enqueue("hold_async", 300, priority=1)
+    asking = enqueue("ask_async", 20, workspace={"times": 40, "seconds": 0.05})
+    wait_until(lambda: len(runs()) == 320, "all of these ran", story=team.story)
+    enqueue("steps", 100)
     enqueue("atomic_effect", 50)
     ended = 0
-    for done in (20, 100, 180, 260):
+    for done in (340, 400, 460, 520):
         wait_until(lambda: len(runs()) >= done, f"{done} had run", story=team.story)  # noqa: B023
         ended += end_other_sessions()
+    # The one connection of all async tasks of a process was cut, too: meanwhile they get another.
+    wait_until(
+        lambda: set(states_of(*asking)) == {"COMPLETE"},
+        "those that ask were done",
+        story=team.story,
+    )
+    assert Attempt.objects.filter(job_id__in=asking).exists()
+    go_on()
 
     found = all_is_well()
     assert ended
     assert all(member.runs for member in team.members), team.story()
     doubled = Job.objects.filter(pk__in=found.duplicates).values_list("name", flat=True)
     assert set(doubled) <= {"atomic_effect"}
+    assert len([run for run in found.runs if run.job in held]) == len(held)
 
 
 @pytest.mark.slow_faults
@@ -220,9 +233,10 @@ def test_35_behind_pgbouncer_in_transaction_mode_jobs_run_and_dead_workers_are_f
     enqueue("steps", 100)
     enqueue("atomic_effect", 30)
     enqueue("flaky", 10)
-    doomed = team.start("--threads", 2)
+    enqueue("ask_async", 50)
+    doomed = team.start("--threads", 2, "--async-concurrency", 20)
     first = wait_for_run(held)
-    other = team.start("--threads", 2)
+    other = team.start("--threads", 2, "--async-concurrency", 20)
     wait_for_workers(2, team)
     wait_until_it_may_judge(other)
     killed_at = team.kill_group(doomed)

@@ -77,6 +77,10 @@ class ExpectedQueue:
         ]
         return sorted(due, key=lambda pk: -self.jobs[pk].priority)
 
+    def fallen_due(self, now: datetime) -> set[UUID]:
+        """Those of the best that were scheduled."""
+        return {pk for pk in self.best(now) if self.jobs[pk].run_after is not None}
+
     def claim(self, pk: UUID, worker: int) -> None:
         job = self.jobs[pk]
         job.state, job.worker, job.is_started = "PROCESSING", worker, True
@@ -102,8 +106,8 @@ class ExpectedQueue:
             job.attempts -= 1
         if isinstance(outcome, (Crashed, Retried, Snoozed)):
             job.run_after = outcome.until if outcome.after is None else now + outcome.after
-        if outcome.failure:
-            job.stories.append(outcome.failure.number)
+        if outcome.story:
+            job.stories.append(outcome.story.number)
         return True
 
     def give_back(self, pk: UUID, *, has_begun: bool, attempts: int = 1) -> None:
@@ -144,7 +148,7 @@ class ExpectedQueue:
         job = self.jobs[pk]
         if job.state not in FINAL:
             return False
-        job.state, job.place = "READY", job.place or 0
+        job.state, job.place, job.has_begun = "READY", job.place or 0, True
         job.run_after = job.worker = None
         job.attempts = job.crashes = 0
         job.is_killed = job.is_called_off = False

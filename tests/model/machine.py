@@ -291,7 +291,7 @@ class Verbs(RuleBasedStateMachine):
 
     @invariant()
     def the_database_is_as_expected(self) -> None:
-        assert not steps.differences(self.expected, self.known)
+        assert steps.differences(self.expected, self.known) == {}
 
     @invariant()
     def tokens_never_decrease(self) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from django_dbq import queue
+from django_dbq import engines, queue
 from django_dbq.engines import Engine
 from django_dbq.exceptions import WrongState
 from django_dbq.models import Attempt, Job, WorkerProcess
@@ -45,7 +45,9 @@ class Claim(Step):
     now: datetime
 
     def do(self, engine: Engine) -> list[Job]:
-        return engine.claim(["default"], limit=self.limit, worker_id=self.worker, now=self.now)
+        return engine.claim(
+            engines.Claim(["default"], limit=self.limit, worker_id=self.worker, now=self.now)
+        )
 
     def could_be(self, answer: list[Job], expected: ExpectedQueue, locked: set[UUID]) -> bool:
         best, claimed = expected.best(self.now), [job.pk for job in answer]

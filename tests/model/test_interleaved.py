@@ -54,9 +54,11 @@ class TwoAtOnce(Verbs):
             transaction.set_rollback(not self.commits)
         other_answer = of_second.result(PATIENCE_SECONDS)
         # What the first one had changed was locked while the second one was at work; and so may
-        # be what it only looked at, to find out who holds what.
+        # be what it only looked at, to find out who holds what, or moved to another index.
         changed = self.changed_by(first, answer)
         looked_at = set(self.expected.held_by(getattr(first, "worker", None)))
+        if isinstance(first, steps.Claim):
+            looked_at |= self.expected.fallen_due(first.now)
         skips = (set(), changed, changed | looked_at)
         orders = [[(second, other_answer, skip)] for skip in skips]
         if self.commits:

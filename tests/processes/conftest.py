@@ -6,14 +6,16 @@ import os
 from collections import Counter
 
 import pytest
+from django.db import connection
 
-from django_dbq.engines import engine_for
+from django_dbq.engines import engine_for, ringing
 from django_dbq.models import Job, WorkerProcess
 from tests.compat.processes import ROOT, Process
 from tests.compat.waiting import wait_until
 from tests.processes import settings as process_settings
 
 LEASE_SECONDS = 2
+SLEEPY = {"DJANGO_SETTINGS_MODULE": "tests.processes.sleepy_settings"}
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +24,12 @@ def jobs_of_these_tests(settings):
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Start `manage.py worker` with these arguments; it is ended with the test."""
+def start(transactional_db, tmp_path):
+    """Start `manage.py worker` with these arguments; it is ended with the test.
+
+    That is before the tables are emptied: a worker that still ran then would register anew, and
+    leave its row to the next test.
+    """
     started = []
 
     def start(*arguments, **variables):
@@ -56,6 +62,21 @@ def enqueue(transactional_db, tmp_path):
         return [str(pk) for pk in after - before]
 
     return enqueue
+
+
+@pytest.fixture
+def start_sleeper(enqueue, start):  # in this order: its rows outlive no worker
+    """Start a worker that sleeps for long, and wait until it has run a job and is idle."""
+
+    def start_sleeper(*arguments, **fields):
+        enqueue("note", **fields)
+        worker = start(*arguments, **SLEEPY)
+        wait_for_end(1, worker)
+        if connection.vendor == "postgresql":
+            worker.wait_until(is_parked, "the worker was parked")
+        return worker
+
+    return start_sleeper
 
 
 @pytest.fixture
@@ -107,6 +128,11 @@ def wait_for_end(count, *processes, using="default", seconds=60):
         seconds=seconds,
         story=lambda: f"{states(using)}\n" + "\n".join(one.output[-3_000:] for one in processes),
     )
+
+
+def is_parked():
+    ringing._quiet_until.clear()  # as a process that has not asked of late
+    return WorkerProcess.objects.filter(parked_at__isnull=False).exists()
 
 
 def is_alive(pid):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
 from pathlib import Path
 
 from django_dbq import queue
+from django_dbq.worker.acknowledger import Acknowledger
+from tests.forks import end_forks_by_signals  # noqa: F401 (a task, by its path here)
 
 PATIENCE_SECONDS = 60
 
@@ -52,10 +55,46 @@ def kill_own_process(job):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_when_it_has_returned(job):
+    """As one does that leaves a thread behind which crashes: before its outcome can be written."""
+    note(job)
+    Acknowledger.add = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def close_everything(job):
+    """What a library does that makes a daemon of its process."""
+    note(job)
+    os.closerange(3, 200)
+
+
 def fork_and_return(job):
     """As a task does whose author has forgotten that a fork has two ends."""
     if os.fork():
         note(job)
+
+
+def fork_and_raise(job):
+    if not os.fork():
+        raise LookupError
+    note(job)
+
+
+async def fork_and_return_async(job):
+    fork_and_return(job)
+
+
+def note_failure(job, exception):
+    note(job)
+
+
+def square_in_a_pool(job):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.apply_async(time.sleep, [PATIENCE_SECONDS])  # the end of the pool ends this too
+        job.workspace["squares"] = pool.map(square, [1, 2, 3])
+
+
+def square(number):
+    return number**2
 
 
 def enqueue_another(job):

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from django_dbq.models import Job
+from django_dbq.models import Attempt, Job
 from django_dbq.rules.states import State
 from tests.compat.waiting import wait_until
 from tests.processes.conftest import LEASE_SECONDS, is_alive, states, wait_for_end, workers
@@ -67,6 +67,29 @@ def test_a_job_that_kills_its_process_takes_no_other_job_along(start, enqueue, t
     assert times_run()[killer] == 2
     assert all(times_run()[job] == 1 for job in others)
     assert worker.runs
+
+
+def test_a_process_that_dies_when_a_task_has_just_returned_charges_its_job(
+    start, enqueue, times_run
+):
+    (killer,) = enqueue("die_when_it_has_returned", priority=1)
+    others = enqueue("note", 20)
+    worker = start()
+    wait_for_end(21, worker)
+
+    job = Job.objects.get(pk=killer)
+    assert job.crashes == 1
+    assert times_run() == {killer: 2, **dict.fromkeys(others, 1)}
+
+
+def test_a_task_that_takes_its_process_all_files_away_is_given_up_and_others_run(start, enqueue):
+    (closer,) = enqueue("close_everything", priority=1)
+    enqueue("note", 20)
+    worker = start()
+    wait_for_end(20, worker)
+    worker.wait_until(lambda: states()["FAILED"] == 1, "the task was given up")
+
+    assert "PoisonJob" in Attempt.objects.filter(job_id=closer).last().exception
 
 
 def test_a_process_that_a_task_ends_without_an_error_is_replaced_too(start, enqueue, times_run):

@@ -166,6 +166,7 @@ def test_between_jobs_lies_the_rate_limit(start, enqueue):
         ["--rate_limit", "nan"],
         ["--rate_limit", "often"],
         ["--threads", "0"],
+        ["--async-concurrency", "0"],
         ["--processes", "-1"],
         ["--max-jobs", "0"],
         ["--database", "no_such_alias"],

@@ -40,12 +40,11 @@ def test_when_the_database_ends_their_sessions_workers_come_back_and_no_job_is_l
     workers = [start(), start("--threads", 2)]
     for done in (100, 400, 700):
         workers[0].wait_until(lambda: states()[State.COMPLETE] >= done, f"{done} jobs were done")  # noqa: B023
-        assert end_other_sessions()
+        assert end_other_sessions() >= len(workers)
     wait_for_end(1_200, *workers)
 
     assert times_run() == dict.fromkeys(jobs, 1)
     assert all(worker.runs for worker in workers)
-    assert any("trying again" in worker.output for worker in workers)
 
 
 def end_other_sessions():

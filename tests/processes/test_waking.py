@@ -6,18 +6,16 @@ import signal
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from django.db import connection
+from django.db import connection  # noqa: F401 (in conditions of skipif)
 
 from django_dbq import queue
-from django_dbq.engines import ringing
 from django_dbq.models import Job, WorkerProcess
 from django_dbq.rules.states import State
-from tests.processes.conftest import states, wait_for_end
+from tests.processes.conftest import SLEEPY, is_parked, states, wait_for_end
 from tests.processes.test_together import end_other_sessions
 
 pytestmark = pytest.mark.processes
 
-SLEEPY = {"DJANGO_SETTINGS_MODULE": "tests.processes.sleepy_settings"}
 
 needs_postgresql = pytest.mark.skipif(
     "connection.vendor != 'postgresql'", reason="only there workers park"
@@ -25,19 +23,9 @@ needs_postgresql = pytest.mark.skipif(
 
 
 @pytest.fixture
-def sleeper(enqueue, start):  # in this order: its rows outlive no worker
+def sleeper(start_sleeper):
     """A worker that has run a job, and has been idle since."""
-    enqueue("note")
-    worker = start(**SLEEPY)
-    wait_for_end(1, worker)
-    if connection.vendor == "postgresql":
-        worker.wait_until(is_parked, "the worker was parked")
-    return worker
-
-
-def is_parked():
-    ringing._quiet_until.clear()  # as a process that has not asked of late
-    return WorkerProcess.objects.filter(parked_at__isnull=False).exists()
+    return start_sleeper()
 
 
 def test_a_sleeping_worker_is_woken_by_each_job(sleeper, enqueue):
