@@ -17,7 +17,10 @@ from tests import databases, provision
 
 NAMES = (
     "drain",
+    "doors",
+    "asynchronous",
     "latency",
+    "every_queue",
     "enqueue",
     "verbs",
     "writes",

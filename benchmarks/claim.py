@@ -12,7 +12,7 @@ from django.db import connections, transaction
 
 from benchmarks import table
 from benchmarks.figures import Figure, Section, interleaved, ratio
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.models import Job
 
 DUE = 1_000
@@ -79,7 +79,7 @@ def claims(alias: str) -> Milliseconds:
     for limit in [1] * CLAIMS_OF_ONE + [100] * CLAIMS_OF_HUNDRED:
         now = engine.now()
         started = time.perf_counter()
-        claimed = engine.claim(["default"], limit=limit, worker_id=1, now=now)
+        claimed = engine.claim(Claim(["default"], limit=limit, worker_id=1, now=now))
         times[limit].append((time.perf_counter() - started) * 1e3)
         assert len(claimed) == limit
     return Milliseconds(median(times[1]), median(times[100]))

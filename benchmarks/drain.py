@@ -13,7 +13,7 @@ from benchmarks import table
 from benchmarks.figures import Figure, Section, interleaved
 from benchmarks.limit import BATCH, seconds_at_the_limit
 from benchmarks.worker import run_worker
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.models import Job
 from django_dbq.worker.executor import perform
 
@@ -111,7 +111,7 @@ def straight_line(jobs: int) -> float:
     table.fill(jobs, "noop")
     engine = engine_for("default")
     started = time.monotonic()
-    while batch := engine.claim(["default"], limit=BATCH, worker_id=1, now=engine.now()):
+    while batch := engine.claim(Claim(["default"], limit=BATCH, worker_id=1, now=engine.now())):
         engine.acknowledge([(job, perform(job)) for job in batch], now=engine.now())
     seconds = time.monotonic() - started
     table.require_all_complete(jobs)

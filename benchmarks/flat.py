@@ -17,7 +17,7 @@ from benchmarks import table
 from benchmarks.claim import multiply
 from benchmarks.figures import Figure, Section, interleaved, ratio
 from django_dbq import queue
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.models import Job
 from django_dbq.rules.reach import Reach
 from django_dbq.worker.executor import perform
@@ -209,7 +209,9 @@ def work(alias: str, reach: Reach) -> tuple[int, float]:
     engine = engine_for(alias)
     now = engine.now()
     started = time.perf_counter()
-    batch: list[Job] = engine.claim(["default"], limit=BATCH, worker_id=1, now=now, reach=reach)
+    batch: list[Job] = engine.claim(
+        Claim(["default"], limit=BATCH, worker_id=1, now=now, reach=reach)
+    )
     took = (time.perf_counter() - started) * 1e3
     assert not engine.acknowledge([(job, perform(job)) for job in batch], now=now)
     return len(batch), took

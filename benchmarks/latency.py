@@ -54,8 +54,8 @@ def run(*, runs: int, quick: bool) -> Iterable[Section]:
 
 
 @contextmanager
-def idle_worker() -> Iterator[WorkerTree]:
-    worker = WorkerTree(burst=False)
+def idle_worker(*arguments: str) -> Iterator[WorkerTree]:
+    worker = WorkerTree(*arguments, burst=False)
     try:
         started_after(Job.objects.create(name="stamps", workspace={"file": str(stamps())}))
         yield worker

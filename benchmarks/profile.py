@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import table
 from benchmarks.figures import Figure, Section, interleaved
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.worker.executor import perform
 
 JOBS, QUICK_JOBS = 20_000, 1_000
@@ -59,7 +59,7 @@ def straight_line(jobs: int, profiler: cProfile.Profile | None = None) -> Micros
     with profiler or nullcontext():
         for _ in range(jobs // BATCH):
             started = time.process_time()
-            claimed = engine.claim(["default"], limit=BATCH, worker_id=1, now=now)
+            claimed = engine.claim(Claim(["default"], limit=BATCH, worker_id=1, now=now))
             is_claimed = time.process_time()
             outcomes = [(job, perform(job)) for job in claimed]
             is_performed = time.process_time()

@@ -18,7 +18,7 @@ from benchmarks import table
 from benchmarks.claim import multiply
 from benchmarks.figures import Figure, Section, interleaved, ratio
 from django_dbq import queue
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.maintenance.pruner import Pruner
 from django_dbq.models import Job
 from django_dbq.rules.identifiers import first_id_of
@@ -105,7 +105,7 @@ def claims(seconds: float, may_prune: Event | None = None) -> Found:
             ready += REFILL
         now = engine.now()
         started = time.perf_counter()
-        claimed = engine.claim(["default"], limit=limit, worker_id=worker, now=now)
+        claimed = engine.claim(Claim(["default"], limit=limit, worker_id=worker, now=now))
         times[limit].append((time.perf_counter() - started) * 1e3)
         assert len(claimed) == limit
         engine.acknowledge([(job, SUCCESS) for job in claimed], now=now)

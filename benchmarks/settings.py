@@ -37,6 +37,8 @@ def _databases(kind: str) -> dict[str, dict[str, object]]:
 
 DATABASES = _databases(databases.chosen())
 
+TASKS = {"default": {"BACKEND": "django_dbq.task_backend.DatabaseBackend"}}
+
 JOBS = {
     "noop": ["benchmarks.tasks.noop"],
     "changes_workspace": ["benchmarks.tasks.change_workspace"],
@@ -48,4 +50,8 @@ JOBS = {
     "meets": ["benchmarks.tasks.meet"],
     "signs": ["benchmarks.tasks.sign"],
     "stamps": ["benchmarks.tasks.stamp"],
+    "waits": ["benchmarks.tasks.wait"],
+    "waits_for_nothing": ["benchmarks.tasks.wait_for_nothing"],
 }
+
+TASKS = {"default": {"BACKEND": "django_dbq.task_backend.DatabaseBackend"}}

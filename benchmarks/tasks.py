@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -23,6 +24,14 @@ def noop_as_well(job: Job) -> None:
 
 def change_workspace(job: Job) -> None:
     job.workspace["answer"] = str(job.pk)  # another one for each job: no two rows are written alike
+
+
+async def wait(job: Job) -> None:
+    await asyncio.sleep(0.1)
+
+
+async def wait_for_nothing(job: Job) -> None:
+    pass
 
 
 def meet(job: Job) -> None:

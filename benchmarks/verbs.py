@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks import table
 from benchmarks.figures import Figure, Section, interleaved
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.rules.outcomes import SUCCESS
 
 JOBS_BY_BATCH = {1: 300, 100: 5_000, 500: 20_000}
@@ -47,7 +47,7 @@ def for_each_job(batch: int, jobs: int) -> Microseconds:
     for _ in range(jobs // batch):
         now = engine.now()
         started = time.perf_counter()
-        claimed = engine.claim(["default"], limit=batch, worker_id=1, now=now)
+        claimed = engine.claim(Claim(["default"], limit=batch, worker_id=1, now=now))
         half_time = time.perf_counter()
         assert not engine.acknowledge([(job, SUCCESS) for job in claimed], now=now)
         acknowledging += time.perf_counter() - half_time

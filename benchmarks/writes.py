@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from benchmarks import table
 from benchmarks.figures import Figure, Section
 from benchmarks.worker import run_worker
-from django_dbq.engines import engine_for
+from django_dbq.engines import Claim, engine_for
 from django_dbq.rules.outcomes import SUCCESS
 
 JOBS = 20_000
@@ -108,13 +108,15 @@ def autovacuum_off() -> Iterator[None]:
 
 def index_entries(jobs: int) -> list[Figure]:
     """Counted, since PostgreSQL does not tell: a row version that is no HOT update has an entry in
-    each index whose condition it meets. A BRIN index has none for a row."""
+    each index whose condition it meets."""
     table.fill(jobs, "noop")
     engine = engine_for("default")
     enqueued, batches, not_hot = entries_of_a_row(), [], []
     for _ in range(jobs // BATCH):
         with transaction.atomic():
-            batches.append(engine.claim(["default"], limit=BATCH, worker_id=1, now=engine.now()))
+            batches.append(
+                engine.claim(Claim(["default"], limit=BATCH, worker_id=1, now=engine.now()))
+            )
             not_hot.append(share_not_hot())
     claimed = fmean(not_hot) * entries_of_a_row()
     not_hot.clear()
