@@ -12,6 +12,7 @@ from pathlib import Path
 import django
 import pytest
 
+from django_dbq.rules.worlds import WORLDS
 from tests.docs.test_markdown import FENCE, ROOT
 
 pytestmark = pytest.mark.processes
@@ -44,6 +45,8 @@ class Project:
         self.snippets: list[str] = []
         self.python("-m", "django", "startproject", "mysite", ".")
         self.manage("startapp", "shop")
+        with (folder / "mysite/settings.py").open("a") as settings:
+            settings.write("INSTALLED_APPS += ['shop']\n")
 
     def python(self, *arguments: str, given: str = "") -> str:
         variables = {
@@ -79,6 +82,10 @@ class Project:
                     self._type(line)
 
     def _take(self, code: str) -> None:
+        if not WORLDS and "tasks import" in code:
+            return
+        if django.VERSION < (6, 0):  # the page says so
+            code = code.replace("from django.tasks import", "from django_tasks import")
         found = FILE.match(code)
         if found:
             if django.VERSION < (5, 1):  # the page says so
@@ -116,9 +123,20 @@ def reader(tmp_path_factory):
 
 
 def test_the_reader_has_done_everything(reader):
-    assert reader.files == {"mysite/settings.py", "shop/jobs.py", "shop/hooks.py"}
+    files = {"mysite/settings.py", "shop/jobs.py", "shop/hooks.py"}
+    assert reader.files == (files | {"shop/tasks.py"} if WORLDS else files)
     assert reader.commands == ["migrate", "worker"]
-    assert len(reader.snippets) == 5
+    assert len(reader.snippets) == (7 if WORLDS else 6)
+
+
+@pytest.mark.skipif(not WORLDS, reason="Python 3.9 has no Tasks API")
+def test_the_django_task_has_been_run(reader):
+    told = reader.shell(
+        "from django_dbq.models import Job\n"
+        "job = Job.objects.get(name='shop.tasks.greet')\n"
+        "print(job.state, job.result)\n"
+    )
+    assert told == "COMPLETE hello you\n"
 
 
 def test_the_first_worker_has_run_the_first_job(reader):
@@ -140,6 +158,11 @@ def test_the_jobs_made_in_bulk_run_and_the_scheduled_one_waits(reader):
     assert reader.manage("queue_depth", "reports", "--exclude_future_jobs") == (
         "event=queue_depths reports=0\n"
     )
+
+
+def test_the_job_that_is_declared_beside_its_function_has_run(reader):
+    assert (reader.folder / "anna.txt").read_text() == "Welcome, Anna\n"
+    assert (reader.folder / "bert.txt").read_text() == "Welcome, Bert\n"
 
 
 def test_the_hooks_run_in_the_order_of_the_table(reader):
