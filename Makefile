@@ -18,7 +18,7 @@ MINUTES ?= 10
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults soak test-matrix check format bench bench-rivals clean
+.PHONY: help run test test-doors test-faults soak test-matrix check format bench bench-rivals clean
 .PHONY: check-format check-lint check-types check-imports check-migrations check-docs
 
 help:  ## list these commands
@@ -29,6 +29,10 @@ run: $(VENV)/.run  ## see it work: the example fills an SQLite file with jobs an
 
 test: $(VENV)/.test  ## run all tests on every database; DB=sqlite|postgresql|mariadb, ARGS="-k word"
 	@$(BIN)/python -m tests.suite $(DB) -- $(ARGS)
+	@$(if $(DB)$(ARGS),,$(BIN)/python -m tests.matrix --doors)
+
+test-doors: $(VENV)/.test  ## the tests of Django's Tasks API on Django 6.0 and 6.1; DB= as above
+	@$(BIN)/python -m tests.matrix --doors $(DB)
 
 test-faults: $(VENV)/.test  ## all scenarios of tests/faults, the long ones too; DB= and ARGS= as above
 	@$(BIN)/python -m tests.suite --faults $(DB) -- tests/faults -m "" $(ARGS)
@@ -50,6 +54,7 @@ check-lint: $(VENV)/.check
 
 check-types: $(VENV)/.check
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 check-imports: $(VENV)/.check
 	$(BIN)/lint-imports

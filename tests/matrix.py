@@ -1,6 +1,8 @@
 """The suite on old and new Pythons and Djangos, with the interpreters this machine has.
 
-    python -m tests.matrix [sqlite] [postgresql] [mariadb] [-- arguments for pytest]
+    python -m tests.matrix [--doors] [sqlite] [postgresql] [mariadb] [-- arguments for pytest]
+
+--doors: the Djangos that bring the Tasks API, and the tests that are about it.
 
 Each pair has a virtual environment of its own, .venv-3.9-4.2 and so on. Needs nothing installed.
 """
@@ -13,7 +15,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests import databases
+
 PAIRS = (("3.9", "4.2"), ("3.10", "5.1"), ("3.11", "5.2"), ("3.12", "6.0"), ("3.13", "6.1"))
+DJANGO_6 = tuple(pair for pair in PAIRS if pair[1] >= "6")
+ABOUT_DOORS = ("tests/doors", "tests/processes/test_django_tasks.py", "tests/docs/test_readme.py")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -69,9 +75,13 @@ def run_pair(python: str, django: str, arguments: list[str]) -> tuple[str, bool]
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or arguments[0] == "--":
+    pairs = PAIRS
+    if "--doors" in arguments:
+        arguments.remove("--doors")
+        pairs, arguments = DJANGO_6, [*(arguments or databases.KINDS), "--", *ABOUT_DOORS]
+    elif not arguments or arguments[0] == "--":
         arguments = ["sqlite", *arguments]
-    results = {pair: run_pair(*pair, arguments) for pair in PAIRS}
+    results = {pair: run_pair(*pair, arguments) for pair in pairs}
     print("\n━━━━ matrix")
     for (python, django), (words, _) in results.items():
         print(f"Python {python}, Django {django}: {words}")

@@ -15,7 +15,7 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 # Only these may ask which database this is.
 VENDOR_QUESTIONS = {"vendor", "display_name", "mysql_is_mariadb"}
-MAY_ASK_FOR_THE_VENDOR = ("engines/", "migrations/", "models/indexes.py")
+MAY_ASK_FOR_THE_VENDOR = ("engines/", "migrations/", "models/indexes.py", "models/unique.py")
 
 # Rules are values and pure functions. What they take from Django's database package, if anything,
 # is a value too: TextChoices is an enum.
