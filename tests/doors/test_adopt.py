@@ -211,7 +211,7 @@ def test_without_apply_an_adoption_says_what_it_would_do_and_does_nothing():
     assert "Would adopt 3 tasks\n" in told
     assert f"  2 READY queue=default task={tasks.add.module_path}\n" in told
     assert f"  1 READY queue=mail task={tasks.send_mail.module_path}\n" in told
-    assert "Not moved: 1 tasks. There is no Django task 'tests.doors.tasks.gone' here" in told
+    assert "Not moved: 1 task. There is no Django task 'tests.doors.tasks.gone' here" in told
     assert "Left: 1 SUCCESSFUL." in told
     assert "Left: 1 RUNNING." in told
     assert "Left: 1 READY" not in told
@@ -268,7 +268,7 @@ def test_an_interrupted_adoption_goes_on_where_it_was():
     assert len(our_ids()) == 4
     assert our_ids() | tasks_db.ids() == pks
     assert not our_ids() & tasks_db.ids()
-    assert said("--apply").startswith("Adopted 1 tasks\n")
+    assert said("--apply").startswith("Adopted 1 task\n")
     assert (our_ids(), tasks_db.ids()) == (pks, set())
 
 
@@ -320,7 +320,7 @@ def test_a_task_of_which_there_is_a_job_already_is_not_adopted_again():
     result = tasks.add.enqueue()
     Job.objects.filter(pk=result.id).update(id=pk)
 
-    assert "Not moved: 1 tasks. There is a job of that id already." in said("--apply")
+    assert "Not moved: 1 task. There is a job of that id already." in said("--apply")
     assert tasks_db.ids() == {pk}
 
 
@@ -361,7 +361,7 @@ def test_without_time_zones_a_task_may_run_at_once_in_either_table(settings):
 def test_tasks_that_were_enqueued_here_go_back_too(their_backend):
     waiting = Job.objects.create(name=tasks.add.module_path, backend="default", workspace=ARGUMENTS)
     told = said("--back")
-    assert f"Would give back 1 tasks\n  1 NEW queue=default task={tasks.add.module_path}" in told
+    assert f"Would give back 1 task\n  1 NEW queue=default task={tasks.add.module_path}" in told
     assert our_ids() == {waiting.pk}
     said("--back", "--apply")
 

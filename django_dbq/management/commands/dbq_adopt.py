@@ -6,6 +6,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.template.defaultfilters import pluralize
 from django.utils.connection import ConnectionDoesNotExist
 
 from django_dbq.exceptions import DBQError
@@ -62,7 +63,7 @@ class Command(BaseCommand):
         except (DBQError, ConnectionDoesNotExist) as error:
             raise CommandError(str(error)) from error
         count = sum(adoption.taken.values())
-        self.stdout.write(f"{_verb(is_applied, options['back'])} {count} tasks")
+        self.stdout.write(f"{_verb(is_applied, options['back'])} {count} task{pluralize(count)}")
         for (status, queue, task), number in sorted(adoption.taken.items()):
             self.stdout.write(f"  {number} {status} queue={queue} task={task}")
         self._tell_of_the_others(adoption, all_ids=options["verbosity"] > 1)
@@ -74,7 +75,8 @@ class Command(BaseCommand):
             shown = ids if all_ids else ids[:IDS_SHOWN]
             more = ", …" if len(shown) < len(ids) else ""
             listing = ", ".join(map(str, shown))
-            self.stdout.write(f"Not moved: {len(ids)} tasks. {reason} ids: {listing}{more}")
+            number = f"{len(ids)} task{pluralize(len(ids))}"
+            self.stdout.write(f"Not moved: {number}. {reason} ids: {listing}{more}")
         for status, number in sorted(adoption.left.items()):
             self.stdout.write(f"Left: {number} {status}. {HINTS.get(status, '')}".rstrip())
 

@@ -6,7 +6,9 @@ from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import router
 
+from django_dbq.management.ready import ready_engine
 from django_dbq.models import DEFAULT_DELETE_JOBS_AFTER_HOURS, Job
 
 
@@ -24,6 +26,7 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, hours: float | None, database: str | None = None, **options: Any
     ) -> None:
+        ready_engine(database or router.db_for_write(Job))
         jobs = Job.objects.using(database) if database else Job.objects
         jobs.delete_old(hours=hours)
         self.stdout.write("Deleted old jobs")

@@ -7,8 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.db import router
+from django.template.defaultfilters import pluralize
 
-from django_dbq.engines import engine_for
+from django_dbq.management.ready import ready_engine
 from django_dbq.models import Job
 
 
@@ -35,7 +36,7 @@ class Command(BaseCommand):
         database: str | None = None,
         **options: Any,
     ) -> None:
-        engine = engine_for(database or router.db_for_write(Job))
+        engine = ready_engine(database or router.db_for_write(Job))
         wanted = {str(given).replace("-", "").lower() for given in job_id}
         ids = [pk for pk in engine.orphans() if not wanted or pk.hex in wanted]
         for job in engine.jobs.filter(pk__in=ids).order_by("created"):
@@ -45,6 +46,6 @@ class Command(BaseCommand):
             )
         if requeue:
             count = engine.requeue_orphans(ids, now=engine.now())
-            self.stdout.write(f"Requeued {count} jobs")
+            self.stdout.write(f"Requeued {count} job{pluralize(count)}")
         else:
-            self.stdout.write(f"{len(ids)} jobs without an owner")
+            self.stdout.write(f"{len(ids)} job{pluralize(len(ids))} without an owner")

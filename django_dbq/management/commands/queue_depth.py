@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import router
 
 from django_dbq import queue
+from django_dbq.management.ready import ready_engine
+from django_dbq.models import Job
 from django_dbq.rules.queues import EVERY_QUEUE
 
 FALSE_WORDS = ("", "0", "false", "no", "off", "none")
@@ -55,6 +58,7 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         names = [queue_name] if isinstance(queue_name, str) else list(queue_name)
+        ready_engine(database or router.db_for_read(Job))
         depths = queue.depths(exclude_future_jobs=_is_true(exclude_future_jobs), using=database)
         if names == [EVERY_QUEUE]:
             names = sorted(depths)
