@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from django.db import transaction
@@ -13,6 +14,7 @@ from django.db.models.functions import Coalesce
 
 from django_dbq.clock import as_stored, monotonic
 from django_dbq.engines.queues import Queues
+from django_dbq.engines.rows import ClaimedRows
 from django_dbq.engines.statements import tasks_by_name
 from django_dbq.models import Job
 from django_dbq.rules.declarations import Known
@@ -63,6 +65,10 @@ class Claiming(Queues):
     """The verb that claims."""
 
     looks_along = False  # whether old snapshots slow looks down, and `Reach` helps
+
+    @cached_property
+    def _claimed_rows(self) -> ClaimedRows:
+        return ClaimedRows(self.connection)
 
     def claim(self, claim: Claim) -> list[Job]:
         """Take the jobs, queue by queue, in each the best first.

@@ -10,7 +10,7 @@ from django.db import DatabaseError
 
 from django_dbq.engines.base import Engine
 from django_dbq.engines.claiming import STARTED, Claim
-from django_dbq.engines.rows import ClaimedRows, fetched
+from django_dbq.engines.rows import fetched
 from django_dbq.engines.sessions import (
     CONNECT_TIMEOUT_SECONDS,
     LOCK_TIMEOUT_SECONDS,
@@ -117,7 +117,8 @@ class MySQLEngine(Engine):
         )
         with self.connection.cursor() as cursor:
             cursor.execute(statement, parameters)
-            return ClaimedRows(self.connection, claim.worker_id, claim.now).jobs(cursor.fetchall())
+            rows = cursor.fetchall()
+        return self._claimed_rows.jobs(rows, worker_id=claim.worker_id, now=claim.now)
 
     def _mark_claimed(self, jobs: list[Job], claim: Claim) -> None:
         moment = self._as_parameter(claim.now)

@@ -99,9 +99,10 @@ class Notifications(Doorbells):
             cursor.execute(
                 f"SELECT pg_notify('{CHANNEL}' || id, ''), {UNHURRIED} FROM ("
                 f"SELECT id FROM {self._workers_table} WHERE parked_at IS NOT NULL "
-                "AND queues ?| %s AND last_seen > clock_timestamp() - %s * interval '1 second' "
-                "ORDER BY random() LIMIT %s) AS parked",
-                [[queue, EVERY_QUEUE], lease_seconds, limit],
+                f"AND queues ?| ARRAY[%s, '{EVERY_QUEUE}'] "
+                f"AND last_seen > clock_timestamp() - interval '{lease_seconds:f} seconds' "
+                f"ORDER BY random() LIMIT {int(limit)}) AS parked",
+                [queue],
             )
             return bool(cursor.rowcount > 0)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar
 
 from django_dbq.engines.base import Engine
 from django_dbq.engines.claiming import PROMOTED_AT_ONCE, STARTED, Claim
-from django_dbq.engines.rows import ClaimedRows, fetched
+from django_dbq.engines.rows import fetched
 from django_dbq.engines.statements import leaving_out
 from django_dbq.models import Job
 from django_dbq.rules.states import State
@@ -37,7 +38,7 @@ class ReturningEngine(Engine):
         with self.connection.cursor() as cursor:
             cursor.execute(self.claim_statement(others, is_along=bool(begins)), parameters)
             rows = cursor.fetchall()
-        claimed = ClaimedRows(self.connection, claim.worker_id, claim.now).jobs(rows)
+        claimed = self._claimed_rows.jobs(rows, worker_id=claim.worker_id, now=claim.now)
         return sorted(claimed, key=lambda job: (-job.priority, job.created))  # RETURNING has none
 
     def claim_statement(self, others: str = "", *, is_along: bool = False) -> str:
@@ -51,10 +52,16 @@ class ReturningEngine(Engine):
             f"AND (run_after IS NULL OR run_after <= %(now)s){others} "
             f"ORDER BY {self.claim_order} LIMIT %(limit)s {self.lock_rows}"
         )
+        return self._claim_frame.format(
+            best=self.best_along.format(best=best) if is_along else best
+        )
+
+    @cached_property
+    def _claim_frame(self) -> str:
         return self.claim_template.format(
             table=self.table,
             columns=fetched(started_at="NULLIF(started_at, %(now)s)", **self.fetched_as),
-            best=self.best_along.format(best=best) if is_along else best,
+            best="{best}",
             changes=(
                 f"{STARTED.format(now='%(now)s')}, state = '{State.PROCESSING.value}', "
                 "token = token + 1, attempts = attempts + 1, worker_id = %(worker_id)s, "

@@ -33,39 +33,46 @@ NAMES = [field.attname for field in FETCHED]
 
 
 class ClaimedRows:
-    """Rows with the columns `fetched`, of jobs that a worker claims at `now`."""
+    """Makes jobs of rows with the columns `fetched`, again and again."""
 
-    def __init__(self, connection: Any, worker_id: int | None, now: datetime) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._converters = list(_converters(connection))
-        self._moment = as_stored(now)
-        self._same_for_all = {
+        self._converters = list(_converters(connection))  # once: it takes as long as many jobs
+
+    def jobs(
+        self, rows: Iterable[Sequence[Any]], *, worker_id: int | None, now: datetime
+    ) -> list[Job]:
+        """A job for each row that this worker has claimed at `now`, as `from_db` would make it."""
+        listened = pre_init.has_listeners(Job) or post_init.has_listeners(Job)
+        make = _constructed if listened else _put_together
+        moment = as_stored(now)
+        same_for_all = {
             "state": State.PROCESSING.value,
             "worker_id": worker_id,
-            "modified": self._moment,
-            "last_attempted_at": self._moment,
+            "modified": moment,
+            "last_attempted_at": moment,
             "finished_at": None,
             "gate": None,
             "result": None,
         }
+        return [self._job(row, same_for_all, make) for row in rows]
 
-    def jobs(self, rows: Iterable[Sequence[Any]]) -> list[Job]:
-        """A job for each row, as `from_db` would make it."""
-        listened = pre_init.has_listeners(Job) or post_init.has_listeners(Job)
-        make = _constructed if listened else _put_together
-        return [self._job(row, make) for row in rows]
-
-    def _job(self, row: Sequence[Any], make: Callable[[dict[str, Any]], Job]) -> Job:
+    def _job(
+        self,
+        row: Sequence[Any],
+        same_for_all: dict[str, Any],
+        make: Callable[[dict[str, Any]], Job],
+    ) -> Job:
         values = dict(zip(NAMES, row))
         for name, convert, column in self._converters:
             if values[name] is not None:
                 values[name] = convert(values[name], column, self._connection)
         workspace = values.pop("workspace")
-        values.update(self._same_for_all)
+        values.update(same_for_all)
         if type(values["created"]) is int:
             values["created"] = as_stored(at_microsecond(values["created"]))
         if values["started_at"] is None:
-            values["started_at"] = self._moment
+            values["started_at"] = values["modified"]
         values["workspace_in_row"] = "null" if workspace is None else workspace
         job = make(values)
         job._state.adding, job._state.db = False, self._connection.alias

@@ -32,7 +32,10 @@ FIELDS = {field.name: field for field in Job._meta.concrete_fields}
 
 
 class Statements:
-    """What the verbs of an engine are written with. Holds no state but the alias."""
+    """What the verbs of an engine are written with.
+
+    Holds no state: the alias, and what follows from it.
+    """
 
     # Conditions and orders as raw SQL; each serves an index of `models/indexes.py`.
     ready = READY

@@ -75,8 +75,8 @@ class Command(BaseCommand):
             shown = ids if all_ids else ids[:IDS_SHOWN]
             more = ", …" if len(shown) < len(ids) else ""
             listing = ", ".join(map(str, shown))
-            number = f"{len(ids)} task{pluralize(len(ids))}"
-            self.stdout.write(f"Not moved: {number}. {reason} ids: {listing}{more}")
+            tasks = f"{len(ids)} task{pluralize(len(ids))}"
+            self.stdout.write(f"Not moved: {tasks}. {reason} ids: {listing}{more}")
         for status, number in sorted(adoption.left.items()):
             self.stdout.write(f"Left: {number} {status}. {HINTS.get(status, '')}".rstrip())
 
