@@ -44,6 +44,10 @@ class Workers(Sessions):
         """Forget a worker that holds nothing any more."""
         self._workers.filter(pk=worker_id).delete()
 
+    def last_heartbeats(self) -> dict[int, datetime]:
+        """When each worker was last heard, as it is stored."""
+        return dict(self._workers.values_list("pk", "last_seen"))
+
     def silent_workers(self, *, since: datetime) -> list[int]:
         """The workers that have sent no heartbeat since then."""
         silent = self._workers.silent_since(since)

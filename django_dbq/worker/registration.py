@@ -16,6 +16,7 @@ from django_dbq import clock
 from django_dbq.clock import DatabaseClock
 from django_dbq.engines import Engine
 from django_dbq.maintenance.rescuer import rescue_abandoned, rescue_silent
+from django_dbq.rules.silence import Silence
 
 logger = logging.getLogger("django_dbq.worker")
 
@@ -60,6 +61,7 @@ class Registrar:
         self.lease = lease
         self._longest_interval_seconds = lease.total_seconds() / BEATS_PER_LEASE
         self._beat_at = self._written_at = self._silence_sought_at = float("-inf")
+        self._silence = Silence()
         self._unbroken_since: float | None = None
         self.is_cut_off = False  # the database has failed us, and no beat was written since
         self._session_is_held = False
@@ -159,13 +161,20 @@ class Registrar:
 
     def rescue_dead(self) -> None:
         """Rescue for all, if this process can tell who is dead; errors are only logged."""
-        if not self.may_judge_others:
+        if self._unbroken_since is None:
             return
         try:
             with self.engine.response_timeout():
-                rescue_abandoned(self.engine, now=self.clock.now())
-                if self._is_time_to_look_for_the_silent():
-                    rescue_silent(self.engine, lease=self.lease, now=self.clock.now())
+                has_looked = self._is_time_to_look_for_the_silent()
+                if has_looked:
+                    heartbeats = self.engine.last_heartbeats()
+                    self._silence.note(heartbeats, at=clock.monotonic())
+                if not self.may_judge_others:
+                    return
+                now = self.clock.now()
+                rescue_abandoned(self.engine, now=now)
+                if has_looked:
+                    rescue_silent(self.engine, self._silence, lease=self.lease, now=now)
         except Error as error:
             self.note_failure("Dead workers could not be looked for", error)
 
