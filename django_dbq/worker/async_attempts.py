@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any, TypeVar
-
-from asgiref.sync import sync_to_async
+from typing import TypeVar
 
 from django_dbq.rules.outcomes import Outcome
-from django_dbq.worker.attempts import Attempt
+from django_dbq.worker.attempts import TaskAttempt
 from django_dbq.worker.connections import (
     close_broken_connections,
     roll_back_all_but,
     seem_in_transaction,
 )
+from django_dbq.worker.shared_thread import in_thread, is_at_a_call_of, shared_connections
 
 T = TypeVar("T")
 
-shared_connections: ContextVar[list[Any]] = ContextVar("dbq_shared_connections")
-"""Of the thread on which the queries of async tasks are made."""
 
-
-async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Call it on the thread, one for all, on which the queries of async tasks are made."""
-    return await sync_to_async(function, thread_sensitive=True)(*arguments)
-
-
-class AsyncAttempt(Attempt):
+class AsyncAttempt(TaskAttempt):
     """Only the task itself must run on the event loop. What comes before and after it may use the
     database, or be a hook that takes long: then it has a thread. It has none where there is nothing
     of that, as at most successes, because a way there and back costs more than a short task.
@@ -39,10 +29,15 @@ class AsyncAttempt(Attempt):
         try:
             with self.interruptible:
                 await self._run_task_async()
+            # Behind the block, because it may have to wait for a slow call of another task.
+            if seem_in_transaction(shared_connections.get()):
+                # If so between two calls, somebody has left it open: whatever all tasks write from
+                # then on would be lost. What this one has written is, perhaps.
+                await in_thread(roll_back_all_but, frozenset())
             self._move_on()
         except BaseException as error:  # an event loop never dies of a job
-            return await in_thread(self.after_error, error)
-        return await self._off_the_loop(self._after_success_and_told)
+            return await in_thread(self._after_error_and_tidied, error)
+        return await self._off_the_loop(self._after_success_and_notify)
 
     async def _run_task_async(self) -> None:
         try:
@@ -55,14 +50,11 @@ class AsyncAttempt(Attempt):
                 self._end_if_forked()
             self.returned = self.call.result_of(returned)
         except BaseException:
-            # Behind what the task has left on that thread, when it was cancelled: until that has
-            # ended, it is the task that takes its time, for which its process may be killed.
-            await in_thread(_tidy_up)
+            if is_at_a_call_of(self.interruptible):
+                # Which the task has left on that thread when it was cancelled: until that has
+                # ended, it is the task that takes its time, for which its process may be killed.
+                await in_thread(_pass)
             raise
-        if seem_in_transaction(shared_connections.get()):
-            # If so between two calls, somebody has left it open: whatever all tasks write from then
-            # on would be lost. What this one has written is, perhaps.
-            await in_thread(roll_back_all_but, frozenset())
 
     async def _off_the_loop(self, step: Callable[[], T]) -> T:
         return await in_thread(step) if self._may_block else step()
@@ -71,12 +63,16 @@ class AsyncAttempt(Attempt):
     def _may_block(self) -> bool:
         hooks = self.declaration.pre_task_hook or self.declaration.post_task_hook
         has_another_name = self.job.name != self.declaration.name  # and with it, other hooks
-        return bool(hooks or has_another_name or self.call.is_told_of)
+        return bool(hooks or has_another_name or self.call.may_block)
 
-    def _after_success_and_told(self) -> Outcome:
-        return self.told_of_success(self._after_success())
+    def _after_success_and_notify(self) -> Outcome:
+        return self.notify_of_success(self._after_success())
+
+    def _after_error_and_tidied(self, error: BaseException) -> Outcome:
+        roll_back_all_but(frozenset(), quietly=True)
+        close_broken_connections()  # one of them may be why the task has failed
+        return self.after_error(error)
 
 
-def _tidy_up() -> None:
-    roll_back_all_but(frozenset(), quietly=True)
-    close_broken_connections()  # one of them may be why the task has failed
+def _pass() -> None:
+    """Come after what is under way."""

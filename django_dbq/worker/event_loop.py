@@ -17,21 +17,17 @@ from django.db import close_old_connections, connections
 from django_dbq import clock
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import Outcome
-from django_dbq.worker.async_attempts import in_thread, shared_connections
 from django_dbq.worker.async_runs import AsyncRun
-from django_dbq.worker.connections import CHECK_INTERVAL_SECONDS, opened_here
+from django_dbq.worker.connections import CHECK_INTERVAL_SECONDS
 from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.logs import log
 from django_dbq.worker.pools import outcome_of_our_fault
 from django_dbq.worker.runs import Run
-
-logger = logging.getLogger("django_dbq.worker")
+from django_dbq.worker.shared_thread import current_run, in_thread, share_thread
 
 BLOCKED_SECONDS = 1.0  # without a tick: then something keeps the event loop from going on
 TICK_SECONDS = 0.25
 LAST_SECONDS = 2.0  # for what jobs have started and left running, when the loop ends
-
-_run: contextvars.ContextVar[AsyncRun] = contextvars.ContextVar("dbq_run")
 
 
 class EventLoop:
@@ -63,7 +59,7 @@ class EventLoop:
         self._ticked_at: float | None = None  # None: nothing runs
         self._checked_at = float("-inf")
         self._late_since: float | None = None  # the tick after which none has come for too long
-        self._is_told = False
+        self._has_warned = False
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Run these jobs, in this order, as slots become free.
@@ -114,15 +110,15 @@ class EventLoop:
 
     # Somebody blocks it
 
-    def tell_of_blocking(self) -> None:
+    def warn_of_blocking(self) -> None:
         """Log it when a task has kept the others from running for a while; once."""
         ticked_at = self._ticked_at
         if ticked_at is None or clock.monotonic() - ticked_at < BLOCKED_SECONDS + TICK_SECONDS:
             return
         if ticked_at != self._late_since:  # perhaps all of the process stood still: look again
-            self._late_since, self._is_told = ticked_at, False
-        elif not self._is_told:
-            self._is_told = True
+            self._late_since, self._has_warned = ticked_at, False
+        elif not self._has_warned:
+            self._has_warned = True
             log(
                 logging.WARNING,
                 "%s blocks the event loop: for more than %.0f s no other async task of this worker "
@@ -139,7 +135,7 @@ class EventLoop:
             return "A callback"
         run = self._runs.get(task)
         if run is None and hasattr(task, "get_context"):  # Python 3.12
-            run = task.get_context().get(_run)
+            run = task.get_context().get(current_run)
         if run is None:
             return f"A task of asyncio's that a job has made, {task.get_name()} ({task!r}),"
         job = run.job
@@ -179,8 +175,8 @@ class EventLoop:
 
     async def _main(self, is_ready: threading.Event) -> None:
         self._over = asyncio.Event()  # here: Python 3.9 binds it to the loop that runs
-        async with ThreadSensitiveContext():  # its thread is ours alone, and ends with it
-            shared_connections.set(await in_thread(opened_here))
+        async with ThreadSensitiveContext() as context:
+            await share_thread(context)
             self._context = contextvars.copy_context()
             is_ready.set()
             await self._over.wait()
@@ -218,7 +214,7 @@ class EventLoop:
         assert task is not None  # noqa: S101 (for the type checker)
         try:
             run = self._runs[task] = AsyncRun(job, self._ledger, slot, task)
-            _run.set(run)
+            current_run.set(run)
             outcome = await run.perform(self._perform)
         except BaseException as error:
             outcome = outcome_of_our_fault(job, error)

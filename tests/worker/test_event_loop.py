@@ -18,7 +18,7 @@ from django_dbq.exceptions import JobTimeout
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.outcomes import CalledOff, Completed, Failed, HandedBack, Retried
 from django_dbq.rules.states import State
-from django_dbq.worker import connections, event_loop
+from django_dbq.worker import connections, event_loop, shared_thread
 from django_dbq.worker.async_runs import AsyncRun
 from tests.compat.waiting import wait_until
 from tests.worker.bench import benches
@@ -100,7 +100,7 @@ def test_a_job_goes_back_when_there_can_be_no_event_loop(bench, declare, monkeyp
         raise OSError("too many open files")
 
     declare(task)
-    monkeypatch.setattr(event_loop, "in_thread", broken)
+    monkeypatch.setattr(shared_thread, "in_thread", broken)
     busy = bench()
     busy.submit(*jobs())
 
@@ -453,6 +453,78 @@ def test_a_transaction_of_another_task_is_none_that_was_left_open(bench, declare
     assert busy.outcomes(2) == [Completed()] * 2
 
 
+@pytest.fixture
+def slow_call(declare, settings, may_go_on):
+    """Submit a job that holds the shared thread, in a transaction, until it may go on."""
+    inside = threading.Event()
+
+    def hold_transaction():
+        with transaction.atomic():
+            Job.objects.exists()
+            inside.set()
+            assert may_go_on.wait(PATIENCE_SECONDS)
+
+    async def slow(job):
+        await event_loop.in_thread(hold_transaction)
+
+    def submit_to(busy):
+        declare(slow)
+        settings.JOBS["slow"] = settings.JOBS["job"]
+        busy.submit(Job(name="slow", attempts=1))
+        assert inside.wait(PATIENCE_SECONDS)
+
+    return submit_to
+
+
+def test_a_task_that_has_returned_does_not_time_out_behind_the_call_of_another(
+    bench, declare, slow_call, may_go_on
+):
+    returned = []
+
+    async def task(job):
+        returned.append(time.monotonic())
+
+    busy = bench()
+    slow_call(busy)
+    declare(task, timeout=0.05)
+    busy.submit(*jobs())
+    wait_until(lambda: returned, "it had returned")
+
+    def should_have_ended():
+        busy.watch.look()
+        return time.monotonic() > returned[0] + 0.1
+
+    wait_until(should_have_ended, "its time was over")
+    may_go_on.set()
+    assert busy.outcomes(2) == [Completed()] * 2
+
+
+def test_the_process_is_not_killed_for_a_task_that_ended_in_time_behind_the_call_of_another(
+    bench, declare, slow_call, may_go_on
+):
+    begun = []
+
+    async def task(job):
+        begun.append(True)
+        await asyncio.sleep(PATIENCE_SECONDS * 10)
+
+    busy = bench()
+    slow_call(busy)
+    declare(task, timeout=0.05, grace=0.05)
+    busy.submit(*jobs())
+    wait_until(lambda: begun, "it had begun")
+
+    def is_limited():
+        busy.watch.look()
+        return busy.ledger.overdue(time.monotonic() + PATIENCE_SECONDS)
+
+    wait_until(lambda: not is_limited(), "nothing was limited any more")
+    may_go_on.set()
+    completed, failed = sorted(busy.outcomes(2), key=lambda outcome: outcome.state)
+    assert completed == Completed()
+    assert failed.story.exception == f"{JobTimeout.__module__}.JobTimeout"
+
+
 def test_a_connection_that_is_closed_when_a_task_has_ended_costs_it_nothing(
     bench, declare, monkeypatch
 ):
@@ -728,11 +800,11 @@ def test_a_task_that_blocks_is_named_in_the_log_once(
         busy.submit(job)
 
         def is_told():
-            busy.pool.tell_of_blocking()
+            busy.pool.warn_of_blocking()
             return caplog.messages
 
         wait_until(is_told, "somebody was named")
-        busy.pool.tell_of_blocking()
+        busy.pool.warn_of_blocking()
     may_go_on.set()
 
     (message,) = caplog.messages
@@ -759,7 +831,7 @@ def test_what_a_task_has_started_and_what_blocks_is_named_too(
         busy.submit(job)
 
         def is_told():
-            busy.pool.tell_of_blocking()
+            busy.pool.warn_of_blocking()
             return caplog.messages
 
         wait_until(is_told, "somebody was named")
@@ -778,7 +850,7 @@ def test_nobody_is_blamed_while_the_loop_goes_on(bench, declare, may_go_on, capl
     running(busy)
     looked_until = time.monotonic() + 0.6
     while time.monotonic() < looked_until:
-        busy.pool.tell_of_blocking()
+        busy.pool.warn_of_blocking()
     may_go_on.set()
     busy.outcomes()
 
