@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,6 +38,12 @@ def announce(queue_name: str, *, using: str, jobs: int = 1) -> None:
             callback.jobs += jobs
             return
     transaction.on_commit(_Announcement(queue_name, using, jobs), using=using, robust=True)
+
+
+def announce_all(queue_names: Iterable[str], *, using: str) -> None:
+    """The same for many jobs, given the name of the queue of each."""
+    for queue_name, jobs in Counter(queue_names).items():
+        announce(queue_name, using=using, jobs=jobs)
 
 
 class _Announcement:

@@ -6,7 +6,6 @@ import contextlib
 import inspect
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,7 +25,7 @@ from django_dbq.exceptions import (
     JobNotDeclared,
     LeaseLost,
 )
-from django_dbq.models.arrivals import announce, is_soon
+from django_dbq.models.arrivals import announce, announce_all, is_soon
 from django_dbq.models.indexes import HeldIndex, ReadyIndex, ScheduledIndex, UniqueIndex
 from django_dbq.models.sweep import Sweep
 from django_dbq.models.unique import HasUniqueKey, insert_the_only_one, require_only_one
@@ -36,17 +35,10 @@ from django_dbq.models.workspace import WorkspaceField, workspace_as_json
 from django_dbq.rules.callables import function_at, task_at
 from django_dbq.rules.declarations import JobDeclaration, declaration_of
 from django_dbq.rules.django_tasks import declaration_at
-from django_dbq.rules.due import why_no_time
 from django_dbq.rules.identifiers import uuid7
-from django_dbq.rules.options import (
-    LARGEST_PRIORITY,
-    LONGEST_NAME,
-    LONGEST_PATH,
-    LONGEST_QUEUE_NAME,
-    SMALLEST_PRIORITY,
-)
+from django_dbq.rules.options import LONGEST_NAME, LONGEST_PATH, LONGEST_QUEUE_NAME
 from django_dbq.rules.states import FINAL, HELD, WAITING, State
-from django_dbq.rules.texts import why_refused
+from django_dbq.rules.storable import WHY_UNSTORABLE
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +122,14 @@ class JobQuerySet(models.QuerySet["Job"]):
         is there already, nothing is written, and the database says so by an IntegrityError; with
         `ignore_conflicts=True` that job alone is left out.
         """
-        jobs = [job for job in objs if job._is_ready_by_hand() or job._make_ready_to_insert()]
+        self._for_write = True  # what is asked before is asked there, too
+        jobs = []
+        for job in objs:
+            if job.next_task:
+                job._take_as_it_is()
+            elif not job._make_ready_to_insert():
+                continue
+            jobs.append(job)
         largest = dbq_settings.max_payload_bytes()
         for job in jobs:
             job.workspace = {} if job.workspace is None else job.workspace
@@ -138,8 +137,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         if kwargs.get("ignore_conflicts"):
             jobs = self._without_those_that_are_there(jobs)
         created = super().bulk_create(jobs, *args, **kwargs)
-        for queue_name, count in Counter(job.queue_name for job in jobs if job._is_news).items():
-            announce(queue_name, using=self.db, jobs=count)
+        announce_all((job.queue_name for job in jobs if job.is_news), using=self.db)
         return created
 
     def _without_those_that_are_there(self, jobs: list[Job]) -> list[Job]:
@@ -157,23 +155,21 @@ class JobQuerySet(models.QuerySet["Job"]):
         moment = as_stored(aware_now())
         jobs = self.order_by()
         asked = {"cancel_requested_at": moment, "cancel_reason": reason}
+        cancelled = {
+            "state": State.CANCELLED,
+            "token": models.F("token") + 1,
+            "finished_at": moment,
+            "modified": moment,
+            **asked,
+        }
         held = jobs.filter(state__in=HELD, cancel_requested_at__isnull=True)
-
-        def cancel_waiting(*, was_asked: bool) -> int:
-            unasked = not was_asked
-            waiting = jobs.filter(state__in=WAITING, cancel_requested_at__isnull=unasked)
-            return waiting.update(
-                state=State.CANCELLED,
-                token=models.F("token") + 1,
-                finished_at=moment,
-                modified=moment,
-                **asked,
-            )
-
-        count = cancel_waiting(was_asked=False) + held.update(**asked)
-        # Again: a job may have been given back in between.
-        cancel_waiting(was_asked=True)
-        return count + cancel_waiting(was_asked=False)
+        waiting = jobs.filter(state__in=WAITING, cancel_requested_at__isnull=True)
+        given_back = jobs.filter(state__in=WAITING, cancel_requested_at__isnull=False)
+        count = waiting.update(**cancelled) + held.update(**asked)
+        # Workers may have given some back in between: of those that were asked, which are counted,
+        # and of those that were held at the first look and waited at the second.
+        given_back.update(**cancelled)
+        return count + waiting.update(**cancelled)
 
     def sweep(self, created_before: datetime) -> Sweep:
         """A sweep over finished jobs of that age, and over those of vanished workers that were
@@ -214,11 +210,11 @@ class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     created = models.DateTimeField(auto_now_add=True)
     modified = models.DateTimeField(auto_now=True)
-    name = models.CharField(max_length=255)
+    name = models.CharField(max_length=LONGEST_NAME)
     state = models.CharField(max_length=20, choices=State.choices, default=State.NEW)
-    next_task = models.CharField(max_length=255, blank=True)
+    next_task = models.CharField(max_length=LONGEST_PATH, blank=True)
     workspace = WorkspaceField(null=True)
-    queue_name = models.CharField(max_length=60, default=UnsaidText("default"))
+    queue_name = models.CharField(max_length=LONGEST_QUEUE_NAME, default=UnsaidText("default"))
     priority = models.SmallIntegerField(default=UnsaidNumber(0))
     run_after = models.DateTimeField(null=True)
 
@@ -260,6 +256,7 @@ class Job(models.Model):
     gate = models.SmallIntegerField(
         null=True, help_text="Why the job may not run yet; empty when nothing is in its way."
     )
+    # Reserved, as `gate` is: nothing sets them yet.
     concurrency_key = models.CharField(max_length=100, null=True)  # noqa: DJ001 (NULL: no key)
     group_id = models.UUIDField(null=True)
 
@@ -304,6 +301,8 @@ class Job(models.Model):
                 error's `job`. Nothing was written.
         """
         is_new = self._state.adding
+        # `asave` passes all that it knows, and that is no choice of the caller's.
+        kwargs = {key: value for key, value in kwargs.items() if value not in (None, False)}
         alias = partial(self._alias_to_save, args, kwargs)  # only unique jobs need to know
         if is_new:
             if not self._make_ready_to_insert(alias):
@@ -316,7 +315,7 @@ class Job(models.Model):
             insert_the_only_one(self, save, using=alias())
         else:
             save()
-        if is_new and self._is_news:
+        if is_new and self.is_news:
             announce(self.queue_name, using=str(self._state.db))
         if self.is_held_here:
             self._note_checkpoint(kwargs.get("update_fields"))
@@ -324,7 +323,7 @@ class Job(models.Model):
     def _alias_to_save(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The database to which `save` writes that is called with these arguments."""
         using: str | None = {**dict(zip(CALLERS_CHOICE, args)), **kwargs}.get("using")
-        return using or router.db_for_write(type(self), instance=self)
+        return using or self._alias_to_write()
 
     def save_or_find(self, **kwargs: Any) -> Job:
         """Save a new job and return it; or the one that is there, of a unique one."""
@@ -338,7 +337,7 @@ class Job(models.Model):
         return self
 
     @property
-    def _is_news(self) -> bool:
+    def is_news(self) -> bool:
         """Whether workers that wait for jobs want to hear of this one."""
         return self.state in WAITING and is_soon(self.run_after)
 
@@ -380,15 +379,12 @@ class Job(models.Model):
         if isinstance(self.priority, UnsaidNumber):
             self.priority = declaration.priority
 
-    def _is_ready_by_hand(self) -> bool:
-        """Whether `next_task` was filled in by hand, as 3.3's recipe for many jobs had it."""
-        if not self.next_task:
-            return False
+    def _take_as_it_is(self) -> None:
+        """Its `next_task` was filled in by hand, as 3.3's recipe for many jobs had it."""
         with contextlib.suppress(JobNotDeclared, InvalidDeclaration):
             declaration = self.declaration
             self._take_unsaid(declaration)
             self.take_unique_key(declaration)
-        return True
 
     def take_unique_key(self, declaration: JobDeclaration) -> None:
         """Be the only one, if that is declared.
@@ -488,9 +484,11 @@ class Job(models.Model):
         Returns the state in which the job is now: CANCELLED, the one in which it runs, or the final
         one that it had reached before. `Job.objects.filter(...).cancel()` does it to many.
         """
-        JobQuerySet(type(self), using=self._state.db).filter(pk=self.pk).cancel(reason)
+        alias = self._alias_to_write()
+        JobQuerySet(type(self), using=alias).filter(pk=self.pk).cancel(reason)
         self.refresh_from_db(
-            fields=["state", "modified", "finished_at", "cancel_requested_at", "cancel_reason"]
+            using=alias,
+            fields=["state", "modified", "finished_at", "cancel_requested_at", "cancel_reason"],
         )
         return State(self.state)
 
@@ -502,8 +500,16 @@ class Job(models.Model):
         """
         if self.cancel_requested_at is None and monotonic() - self._looked_at >= 1:
             self._looked_at = monotonic()
-            self.refresh_from_db(fields=["cancel_requested_at"])
+            self.look_for_cancel()
         return self.cancel_requested_at is not None
+
+    def look_for_cancel(self) -> None:
+        """Ask the database now whether the job was called off."""
+        self.refresh_from_db(using=self._alias_to_write(), fields=["cancel_requested_at"])
+
+    def _alias_to_write(self) -> str:
+        """The database that has the row itself, where routers read from replicas of it."""
+        return router.db_for_write(type(self), instance=self)
 
     # 3.3's methods: the job's list of tasks, and its hooks
 
@@ -577,45 +583,6 @@ class Job(models.Model):
             waiting = waiting.due(timezone.now())
         counts = waiting.order_by("queue_name").values_list("queue_name")
         return dict(counts.annotate(models.Count("pk")))
-
-
-def _why_no_text(longest: int, text: Any) -> str | None:
-    if not isinstance(text, str):
-        if text is None:
-            return "it is None."
-        if hasattr(text, "resolve_expression"):
-            return None
-        text = str(text)  # as Django does
-    if len(text) > longest:
-        return f"{text!r} has {len(text)} characters, and the column holds {longest}."
-    refusal = why_refused(text)
-    return refusal and f"{refusal}: {text!r}."
-
-
-def _why_no_queue(name: Any) -> str | None:
-    return _why_no_text(LONGEST_QUEUE_NAME, name) if name != "" else "no worker can name it."
-
-
-def _why_no_priority(priority: Any) -> str | None:
-    if hasattr(priority, "resolve_expression"):
-        return None
-    try:
-        number = int(priority)  # as Django does
-    except (TypeError, ValueError, OverflowError):
-        return f"{priority!r} is no whole number."
-    if not SMALLEST_PRIORITY <= number <= LARGEST_PRIORITY:
-        return f"{priority} is outside {SMALLEST_PRIORITY}…{LARGEST_PRIORITY}."
-    return None
-
-
-# Of a value: why some database or other cannot store it in this column; None if all can.
-WHY_UNSTORABLE: dict[str, Callable[[Any], str | None]] = {
-    "name": partial(_why_no_text, LONGEST_NAME),
-    "queue_name": _why_no_queue,
-    "next_task": partial(_why_no_text, LONGEST_PATH),
-    "priority": _why_no_priority,
-    "run_after": why_no_time,
-}
 
 
 async def _await(coroutine: Any) -> None:

@@ -62,7 +62,7 @@ def rerun(
     """
     row = _row(job, using)
     task, place = _start_of(row, from_task)
-    step, alias = TRANSITIONS["rerun"], row._state.db or router.db_for_write(Job)
+    step, alias = TRANSITIONS["rerun"], str(row._state.db)
     anew = Job.objects.using(alias).filter(pk=row.pk, state__in=step.sources)
     try:
         with transaction.atomic(using=alias):
@@ -86,7 +86,7 @@ def rerun(
     except IntegrityError:
         require_only_one(row, using=alias)  # says which one is in the way
         raise
-    row.refresh_from_db()
+    row.refresh_from_db(using=alias)
     if not updated:
         raise WrongState(row.pk, row.state, step.sources)
     announce(row.queue_name, using=alias)
@@ -94,9 +94,10 @@ def rerun(
 
 
 def _row(job: Any, using: str | None) -> Job:
-    alias = using or (job._state.db if isinstance(job, Job) else None)
+    hint = {"instance": job} if isinstance(job, Job) else {}
+    alias = using or router.db_for_write(Job, **hint)  # not where it was read: from a replica
     pk = job.id if isinstance(job, Job) or is_task_result(job) else job
-    return Job.objects.using(alias or router.db_for_write(Job)).get(pk=pk)
+    return Job.objects.using(alias).get(pk=pk)
 
 
 def _start_of(job: Job, from_task: str | int | None) -> tuple[str, int]:

@@ -79,8 +79,8 @@ async def await_for(job: Any, timeout: Duration | None, *, using: str | None = N
 
 
 def _wait(job: Any, timeout: Duration | None, using: str | None) -> _Wait:
-    own = job._state.db if isinstance(job, Job) else None
-    alias = using or own or router.db_for_write(Job)
+    hint = {"instance": job} if isinstance(job, Job) else {}
+    alias = using or router.db_for_write(Job, **hint)  # not where it was read: from a replica
     if is_task_result(job):
         if not is_kept_here(job.task):
             return _WaitElsewhere(job, timeout)

@@ -14,6 +14,7 @@ from django_dbq.exceptions import TaskNotDeclared, WrongState
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.outcomes import Completed
 from django_dbq.rules.states import FINAL, HELD, WAITING, State
+from tests.project.routers import ReadsElsewhere
 
 pytestmark = pytest.mark.django_db
 
@@ -179,3 +180,38 @@ def test_the_stories_of_earlier_attempts_are_kept():
     )  # fmt: skip
     queue.rerun(job)
     assert Attempt.objects.filter(job_id=job.pk).count() == 1
+
+
+# Under a router that reads from a replica
+
+
+@pytest.fixture
+def read_from_replica(settings):
+    """A job that was read there: an instance of it, which the replica has or not yet."""
+    job = job_in(State.FAILED, next_task="tests.project.tasks.append_second")
+    settings.DATABASE_ROUTERS = [ReadsElsewhere()]
+    job._state.db = "other"
+    return job
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_a_job_that_was_read_from_a_replica_is_called_off_where_is_written(read_from_replica):
+    job = read_from_replica
+    Job.objects.using("default").filter(pk=job.pk).update(state=State.READY)
+
+    assert job.cancel("enough") == State.CANCELLED
+    assert Job.objects.using("default").get(pk=job.pk).cancel_reason == "enough"
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_a_job_that_was_read_from_a_replica_is_rerun_where_is_written(read_from_replica):
+    assert queue.rerun(read_from_replica).state == State.READY
+    assert Job.objects.using("default").get(pk=read_from_replica.pk).state == State.READY
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_the_end_of_a_job_that_was_read_from_a_replica_is_waited_for_where_is_written(
+    read_from_replica,
+):
+    assert queue.wait_for(read_from_replica, 0).state == State.FAILED
+    assert read_from_replica._state.db == "default"

@@ -8,8 +8,10 @@ import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connection, connections, transaction
 
+from django_dbq import queue
 from django_dbq.engines import Claim
 from django_dbq.exceptions import LeaseLost, Retry, Snooze, TransactionLeftOpen, WorkspaceNotJSON
 from django_dbq.models import Attempt, Job
@@ -784,3 +786,46 @@ def test_a_post_hook_that_leaves_what_some_database_refuses_costs_its_changes_al
     job = run({"good": 1})
 
     assert (job.state, job.workspace) == (State.COMPLETE, {"good": 1})
+
+
+# ── asave(), which passes all arguments that it has ──────────────────────────────────────────────
+
+
+def test_asave_in_a_task_takes_no_cancel_back(declare, claimed):
+    declare(nothing)
+    job = claimed()
+    queue.cancel(job.pk, "enough")
+    job.workspace["step"] = 1
+    async_to_sync(job.asave)()
+
+    assert row(job).workspace == {"step": 1}
+    assert (row(job).cancel_requested_at is None, row(job).cancel_reason) == (False, "enough")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_asave_in_a_task_is_a_checkpoint(declare, claimed):
+    async def task(job):
+        job.workspace["saved"] = True
+        await job.asave()
+        job.workspace["lost"] = True
+        raise ValueError("after the checkpoint")
+
+    def mark(job, error):
+        job.workspace["retried"] = True
+
+    declare(task, retry=2, retry_hook=mark)
+    job = claimed()
+    outcome = perform(job)
+
+    assert outcome.changes["workspace"] == {"saved": True, "retried": True}
+
+
+def test_asave_outside_of_a_worker_leaves_the_fence_alone(declare, claimed):
+    declare(nothing)
+    stale = Job.objects.create(name="job")
+    held = claimed(priority=1)
+    Job.objects.filter(pk=stale.pk).update(token=7, state=State.PROCESSING, worker_id=1)
+    async_to_sync(stale.asave)()
+
+    assert (row(stale).token, row(stale).worker_id) == (7, 1)
+    assert row(held).token == 1
