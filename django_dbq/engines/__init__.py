@@ -12,7 +12,7 @@ __all__ = ["Claim", "Engine", "engine_for"]
 
 
 def engine_for(using: str) -> Engine:
-    """The engine for a database alias: the only place that asks which database this is."""
+    """The engine for a database alias: the only place that chooses one."""
     vendor = connections[using].vendor
     if vendor == "postgresql":
         from django_dbq.engines.postgresql import PostgreSQLEngine

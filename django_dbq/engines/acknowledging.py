@@ -14,7 +14,7 @@ from django_dbq.clock import as_stored
 from django_dbq.engines.holders import Holders
 from django_dbq.engines.statements import ids_by_token, is_held_by
 from django_dbq.models import Attempt, Job
-from django_dbq.models.arrivals import is_soon
+from django_dbq.models.arrivals import announce_all, is_soon
 from django_dbq.models.workspace import as_json
 from django_dbq.rules.outcomes import SUCCESS, Outcome
 from django_dbq.rules.states import State
@@ -70,7 +70,8 @@ class Acknowledging(Holders):
         are_all_written = self._update_held(values, alike.jobs, alike.texts) == len(alike.jobs)
         lost = set() if are_all_written else self._lost(alike.jobs, values["state"])
         if values["state"] == State.READY and is_soon(alike.values.get("run_after")):
-            self._announce(job for job in alike.jobs if job.pk not in lost)
+            again = (job.queue_name for job in alike.jobs if job.pk not in lost)
+            announce_all(again, using=self.using)
         return lost
 
     def _update_held(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +13,7 @@ from django_dbq.engines.inserting import Inserting
 from django_dbq.engines.statements import FIELDS
 from django_dbq.exceptions import CannotAdopt
 from django_dbq.models import Attempt, Job
-from django_dbq.models.arrivals import announce, is_soon
-from django_dbq.rules.states import WAITING
+from django_dbq.models.arrivals import announce_all
 
 
 @dataclass
@@ -59,7 +57,7 @@ class Adopting(Inserting):
                 self._insert_as_they_are(jobs)
                 Attempt.objects.using(self.using).bulk_create(choice.attempts)
                 self._delete(rows.model, [job.pk for job in jobs])
-                self._announce_waiting(jobs)
+                announce_all((job.queue_name for job in jobs if job.is_news), using=self.using)
         return choice
 
     def _give_back(self, jobs: QuerySet[Job], choose: Choose) -> Choice:
@@ -98,8 +96,3 @@ class Adopting(Inserting):
                 f"of {len(ids)} rows that were locked, {deleted} could be deleted",
                 "Nothing of that batch was written.",
             )
-
-    def _announce_waiting(self, jobs: Sequence[Job]) -> None:
-        news = (job for job in jobs if job.state in WAITING and is_soon(job.run_after))
-        for queue_name, count in Counter(job.queue_name for job in news).items():
-            announce(queue_name, using=self.using, jobs=count)

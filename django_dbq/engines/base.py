@@ -25,7 +25,8 @@ from django_dbq.models import Job, WorkerProcess
 
 
 class Engine(Adopting, Claiming, Acknowledging, Doorbells, Awaiting, Pruning):
-    """The verbs, on one database alias. Holds no state, so that any thread may have its own.
+    """The verbs, on one database alias. Keeps nothing that two of them would have to
+    share, so that any thread may have its own.
 
     All times are aware and on the database's clock. Every verb raises OperationalError or
     InterfaceError when the database cannot be reached, having changed nothing or all of it. But a

@@ -125,7 +125,7 @@ class Doorbells(Sessions, Queues):
         """
         if EVERY_QUEUE in queues:
             return self._next_due_of_all(now)
-        statement, parameters = self._look(queues, now)
+        statement, parameters = self._look_statement(queues, now)
         with self.connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             answers = cursor.fetchone()
@@ -159,7 +159,7 @@ class Doorbells(Sessions, Queues):
                     return at_most
         return count
 
-    def _look(self, queues: Sequence[str], now: datetime) -> tuple[str, list[Any]]:
+    def _look_statement(self, queues: Sequence[str], now: datetime) -> tuple[str, list[Any]]:
         # Ordered as a claim is, and so from the same index: EXISTS would leave it to statistics,
         # by which a table of finished jobs may seem full of ready ones.
         ready_in_queue = self.ready_in_queue % {"queue": "%s"}  # by place: there are several

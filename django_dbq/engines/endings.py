@@ -20,6 +20,7 @@ from django.db import Error
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from django_dbq import clock
+from django_dbq.engines.advisory_locks import HELD_KEYS, as_int4
 from django_dbq.engines.awaiting import Awaiting, Teller, Waiter
 from django_dbq.engines.notifications import UNHURRIED, Notifications
 
@@ -72,13 +73,8 @@ class Endings(Notifications, Awaiting):
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [WAITING_CLASS, SOMEBODY])
             if cursor.fetchone() == (True,):
                 return set()  # nobody holds it: nobody waits, and that was all there is to ask
-            cursor.execute(
-                "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted "
-                "AND classid = %s AND objsubid = 2 AND database = "
-                "(SELECT oid FROM pg_database WHERE datname = current_database())",
-                [WAITING_CLASS],
-            )
-            return {_signed(key) for (key,) in cursor.fetchall()} - {SOMEBODY}
+            cursor.execute(HELD_KEYS, [WAITING_CLASS])
+            return {as_int4(key) for (key,) in cursor.fetchall()} - {SOMEBODY}
 
     def notify_ended(self, keys: Collection[int]) -> None:
         """Wake who waits for the jobs of these keys."""
@@ -181,8 +177,3 @@ def key_of(job_id: UUID) -> int:
 
 def channel_of(key: int) -> str:
     return f"{CHANNEL}{key & 0xFFFFFFFF:08x}"
-
-
-def _signed(key: int) -> int:
-    """The number of a lock as it was given: the list has it without its sign."""
-    return key - 2**32 if key >= 2**31 else key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,7 @@ from django_dbq.engines.statements import ids_by_token, is_held_by
 from django_dbq.engines.workers import Workers
 from django_dbq.exceptions import JobTimeout, WorkerDied
 from django_dbq.models import Attempt, Job
-from django_dbq.models.arrivals import announce
+from django_dbq.models.arrivals import announce_all
 from django_dbq.rules.deaths import Death, Verdict
 from django_dbq.rules.outcomes import path_of
 from django_dbq.rules.states import HELD, State
@@ -77,15 +76,11 @@ class Holders(Workers):
 
     def _hand_back(self, jobs: Collection[Job], now: datetime, are_started: bool) -> int:
         with transaction.atomic(using=self.using):
-            self._announce(jobs)
+            announce_all((job.queue_name for job in jobs), using=self.using)
             return sum(
                 self._release(held, now, may_be_new=not are_started)
                 for held in self._still_held(jobs)
             )
-
-    def _announce(self, jobs: Iterable[Job]) -> None:
-        for queue, count in Counter(job.queue_name for job in jobs).items():
-            announce(queue, using=self.using, jobs=count)
 
     def _still_held(self, jobs: Collection[Job]) -> Iterator[QuerySet[Job]]:
         """The rows of these jobs, token by token, where their worker has not lost them: the fence.
@@ -115,8 +110,10 @@ class Holders(Workers):
 
     def _read(self, ids: Collection[UUID], worker_id: int) -> list[Job]:
         """Those of the jobs that this worker holds."""
-        # Without `run_after`: SQL may have put a time there that Python does not have.
-        rows = self.jobs.filter(pk__in=ids, worker_id=worker_id).defer("run_after")
+        # Without what SQL may have made such that Python cannot read it: a time that it does not
+        # have, a number of five thousand digits.
+        held = self.jobs.filter(pk__in=ids, worker_id=worker_id)
+        rows = held.defer("run_after", "workspace", "result")
         return list(rows) if ids else []
 
     def _release(
@@ -177,12 +174,12 @@ class Holders(Workers):
                 f"{self.held_by_worker} LIMIT {RESCUED_AT_ONCE} {self.lock_rows}", [worker_id]
             )
             jobs = self._read(ids, worker_id)
-            self._announce(jobs)
+            announce_all((job.queue_name for job in jobs), using=self.using)
             by_verdict: dict[Verdict, list[Job]] = {verdict: [] for verdict in Verdict}
             for job in jobs:
                 by_verdict[death.verdict(job.pk, job.state, running)].append(job)
-            self._tell(by_verdict[Verdict.CRASH], death, WorkerDied, now)
-            self._tell(by_verdict[Verdict.OVERRAN], death, JobTimeout, now)
+            self._keep_deaths(by_verdict[Verdict.CRASH], death, WorkerDied, now)
+            self._keep_deaths(by_verdict[Verdict.OVERRAN], death, JobTimeout, now)
             changes: dict[Verdict, dict[str, Any]] = {
                 Verdict.CRASH: {"crashes": F("crashes") + 1},
                 Verdict.OVERRAN: {"killed_at": as_stored(now)},
@@ -197,7 +194,7 @@ class Holders(Workers):
                 for verdict, alike in by_verdict.items()
             )
 
-    def _tell(self, jobs: list[Job], death: Death, what: type, now: datetime) -> None:
+    def _keep_deaths(self, jobs: list[Job], death: Death, what: type, now: datetime) -> None:
         """Keep the story of attempts whose own process cannot tell it any more."""
         Attempt.objects.using(self.using).bulk_create(
             Attempt(

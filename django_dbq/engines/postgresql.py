@@ -16,6 +16,7 @@ from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
 from django_dbq import clock
 from django_dbq.durations import FIRST_YEAR, LAST_YEAR
+from django_dbq.engines.advisory_locks import HELD_KEYS, as_int4
 from django_dbq.engines.copying import copied
 from django_dbq.engines.endings import Endings
 from django_dbq.engines.inserting import SAME_IN_ALL, SET_FOR_EACH, Run
@@ -36,9 +37,8 @@ TRANSIENT_CLASSES, READ_ONLY = ("40", "53", "55", "57"), "25006"
 LOCK_NOT_AVAILABLE = "55P03"
 
 # Of our advisory locks: the first of their two numbers, so that they meet no others. The second is
-# the worker's id, of which it keeps 32 bits.
+# the worker's id.
 LOCK_CLASS = int.from_bytes(b"\0dbq", "big")
-ID_BITS = 2**32
 
 
 # SQL may store times that Python does not have, as 'infinity'; who reads one fails, and so would
@@ -204,7 +204,7 @@ class PostgreSQLEngine(Endings, ReturningEngine):
         return "advisory lock" if self.has_its_own_session else ""
 
     def _lock_session(self, worker_ids: list[int]) -> bool:
-        ids = [(worker_id + ID_BITS // 2) % ID_BITS - ID_BITS // 2 for worker_id in worker_ids]
+        ids = [as_int4(worker_id) for worker_id in worker_ids]
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_unlock_all()")  # a lock is counted each time
             cursor.execute(
@@ -220,10 +220,7 @@ class PostgreSQLEngine(Endings, ReturningEngine):
             cursor.execute(
                 f"WITH unseen AS MATERIALIZED (SELECT id FROM {self._workers_table} "
                 "WHERE session = 'advisory lock' AND last_seen < %s) "
-                f"SELECT id FROM unseen WHERE id %% {ID_BITS} NOT IN ("
-                "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted "
-                "AND classid = %s AND objsubid = 2 AND database = "
-                "(SELECT oid FROM pg_database WHERE datname = current_database()))",
+                f"SELECT id FROM unseen WHERE id %% {2**32} NOT IN ({HELD_KEYS})",
                 [self._as_parameter(unseen_since), LOCK_CLASS],
             )
             return [row[0] for row in cursor.fetchall()]

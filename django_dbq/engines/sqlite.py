@@ -21,6 +21,7 @@ from django_dbq.rules.retention import Pace
 
 logger = logging.getLogger(__name__)
 
+BUSY_SNAPSHOT = 517  # https://www.sqlite.org/rescode.html#busy_snapshot
 TRANSIENT_ERRORS = (
     "database is locked",
     "database table is locked",
@@ -148,6 +149,10 @@ class SQLiteEngine(ReturningEngine):
         unseen = self._workers.silent_since(unseen_since).exclude(session="")
         marks = unseen.values_list("pk", "session")
         return [worker_id for worker_id, mark in marks if proc.has_ended(mark)]
+
+    def has_lost_snapshot(self, error: BaseException) -> bool:
+        code = getattr(error.__cause__, "sqlite_errorcode", None)  # from Python 3.11 on
+        return code == BUSY_SNAPSHOT
 
     def is_transient(self, error: DatabaseError) -> bool:
         return any(words in str(error) for words in TRANSIENT_ERRORS)

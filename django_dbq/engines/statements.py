@@ -127,6 +127,10 @@ class Statements:
         """
         return False
 
+    def has_lost_snapshot(self, error: BaseException) -> bool:
+        """Whether a transaction has failed for good, as others have written since it first read."""
+        return False
+
     def is_lock_timeout(self, error: BaseException) -> bool:
         """Whether a row was not to be had in the time that this session waits for a lock."""
         return False

@@ -412,3 +412,15 @@ def test_only_orphans_are_requeued(engine, job_row):
 
     assert engine.requeue_orphans(ids(jobs), now=LATER) == 0
     assert [values(job) for job in jobs] == before
+
+
+def test_a_job_whose_workspace_python_cannot_read_is_rescued_too(engine, job_row):
+    job = job_row(state=State.PROCESSING, worker_id=1)
+    digits = "1" * 5_000  # more than Python reads by itself
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE django_dbq_job SET workspace = '{{\"a\": {digits}}}' WHERE name = %s",
+            [job.name],
+        )
+
+    assert engine.rescue(1, LOST, now=NOW) == 1
