@@ -88,7 +88,7 @@ class Acknowledger:
 
     def settle(self, batch: list[tuple[Job, Outcome]], lost: set[UUID]) -> list[Job]:
         """All that `gather` has returned was written by the caller, but for what was `lost`."""
-        self._tell_of_lost(batch, lost)
+        self._note_lost(batch, lost)
         return self._written(batch)
 
     # Rows that others have locked
@@ -156,9 +156,9 @@ class Acknowledger:
             if not outcome.is_written and not isinstance(outcome, HandedBack)
         ]
         lost = self._engine.acknowledge(due, now=now, worker=self._worker) if due else set()
-        self._tell_of_lost(due, lost)
+        self._note_lost(due, lost)
 
-    def _tell_of_lost(self, batch: list[tuple[Job, Outcome]], lost: set[UUID]) -> None:
+    def _note_lost(self, batch: list[tuple[Job, Outcome]], lost: set[UUID]) -> None:
         self.lost_jobs += len(lost)
         self._lost |= lost
         for job, outcome in batch if lost else []:

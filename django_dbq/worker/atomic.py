@@ -13,12 +13,12 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from django_dbq.engines import engine_for
 from django_dbq.exceptions import LeaseLost
 from django_dbq.rules.outcomes import HandedBack, Outcome
-from django_dbq.worker.attempts import Attempt
+from django_dbq.worker.attempts import TaskAttempt
 from django_dbq.worker.connections import roll_back_all_but
 from django_dbq.worker.logs import log
 
 
-class AtomicAttempt(Attempt):
+class AtomicAttempt(TaskAttempt):
     """Both happen, or neither. What follows a failure is outside the transaction."""
 
     is_in_transaction = False
@@ -70,10 +70,11 @@ class AtomicAttempt(Attempt):
         """
         if isinstance(error, (LeaseLost, InterfaceError)):
             return True
-        if not isinstance(error, DatabaseError):
+        engine = engine_for(self.using)
+        if not isinstance(error, DatabaseError) or engine.has_lost_snapshot(error):
             return False
         was_cut_off = connections[self.using].connection is not session
-        return was_cut_off or engine_for(self.using).is_transient(error)
+        return was_cut_off or engine.is_transient(error)
 
     def _savepoint(self) -> AbstractContextManager[Any]:
         if self.is_in_transaction:

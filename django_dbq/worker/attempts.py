@@ -31,8 +31,7 @@ from django_dbq.exceptions import (
     TransactionLeftOpen,
     WorkerDied,
 )
-from django_dbq.models import Attempt as Story
-from django_dbq.models import Job
+from django_dbq.models import Attempt, Job
 from django_dbq.models.workspace import as_storable_json
 from django_dbq.rules.callables import function_at
 from django_dbq.rules.deaths import are_hooks_deadly, is_poison
@@ -61,7 +60,7 @@ from django_dbq.worker.savepoints import Savepoints
 from django_dbq.worker.snapshot import Snapshot
 
 
-class Attempt:
+class TaskAttempt:
     """Runs pre hook, task, failure hook and post hook, in 3.3's order; says what became of it."""
 
     def __init__(
@@ -216,7 +215,8 @@ class Attempt:
             self._log_failure(error)
             self._run_hooks_after()
             changes = self._changes_after_error()
-            return self._told(CalledOff(changes, story=self._story(error, started_at, finished_at)))
+            told = self._story(error, started_at, finished_at)
+            return self._notify_if_over(CalledOff(changes, story=told))
         self.job.state = State.FAILED if delay is None else State.READY
         self._log_failure(error, delay)
         if delay is not None:
@@ -228,24 +228,24 @@ class Attempt:
             changes["killed_at"] = None  # that story was told when its worker died
         else:
             story = self._story(error, started_at, finished_at)
-        return self._told(self._outcome_of_failure(changes, delay, story))
+        return self._notify_if_over(self._outcome_of_failure(changes, delay, story))
 
-    def _told(self, outcome: Outcome) -> Outcome:
+    def _notify_if_over(self, outcome: Outcome) -> Outcome:
         """Tell who wants to know that the job is over, if it is."""
         if outcome.state in FINAL:
-            self._tell(self.call.failed, outcome.story)
+            self._notify(self.call.failed, outcome.story)
         return outcome
 
-    def told_of_success(self, outcome: Outcome) -> Outcome:
+    def notify_of_success(self, outcome: Outcome) -> Outcome:
         """The same after the task has returned."""
         if isinstance(outcome, Completed):
-            self._tell(self.call.succeeded, self.returned)
+            self._notify(self.call.succeeded, self.returned)
         return outcome
 
-    def _tell(self, tell: Callable[..., None], about: Any) -> None:
+    def _notify(self, notify: Callable[..., None], about: Any) -> None:
         """What goes wrong in that is logged, and changes no outcome."""
         try:
-            self._call_once(tell, about)
+            self._call_once(notify, about)
         except BaseException:
             log(logging.ERROR, "Job id=%s: nobody was told of its end.", self.pk, exc_info=True)
 
@@ -268,11 +268,11 @@ class Attempt:
             return HandedBack(is_started=True)
         changes = self._changes_after_error()
         if isinstance(error, Cancel):
-            return self._told(CalledOff({**changes, "cancel_reason": str(error)}))
+            return self._notify_if_over(CalledOff({**changes, "cancel_reason": str(error)}))
         if isinstance(error, Snooze) and not self._is_called_off():
             attempts = self.job.attempts - 1
             return Snoozed(changes, attempts=attempts, after=error.for_, until=error.until)
-        return self._told(CalledOff(changes))
+        return self._notify_if_over(CalledOff(changes))
 
     def _changes_after_error(self) -> dict[str, Any]:
         """What is to be saved all the same."""
@@ -286,8 +286,8 @@ class Attempt:
         """Whether somebody cancelled the job meanwhile, who need not wait until it is due again."""
         # Not Django's errors alone: mysqlclient may fail to close a cursor.
         with contextlib.suppress(Exception):
-            return self.job.cancel_requested
-        return False
+            self.job.look_for_cancel()
+        return self.job.cancel_requested_at is not None
 
     def _delay_before_retry(self, error: BaseException) -> timedelta | None:
         if isinstance(error, (Fail, PoisonJob)):
@@ -368,7 +368,7 @@ class Attempt:
 
 
 def _workers_that_died(job: Job) -> list[str]:
-    deaths = Story.objects.using(job._state.db).filter(
+    deaths = Attempt.objects.using(job._state.db).filter(
         job_id=job.pk, exception=path_of(WorkerDied), task=job.next_task
     )
     latest = deaths.order_by("-pk").values_list("worker", flat=True)[: job.crashes]

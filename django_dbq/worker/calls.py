@@ -47,7 +47,7 @@ class Call:
         return is_async(path) if known is None else known
 
     @property
-    def is_told_of(self) -> bool:
+    def may_block(self) -> bool:
         """Whether what goes on around the call may take long, or need the database."""
         return False
 
@@ -94,7 +94,7 @@ class DjangoTaskCall(Call):
         return self._is_async
 
     @property
-    def is_told_of(self) -> bool:
+    def may_block(self) -> bool:
         # Receivers of a project may ask the database, as earlier stories are asked for. Django's
         # own two write to the log.
         signals = ("task_started", "task_finished")
@@ -105,7 +105,7 @@ class DjangoTaskCall(Call):
             self._stories = self._ask_for_stories()  # not in the call, which may be on a loop
             kind = task_context_class(self._world)
             self._context = [kind(task_result=self.subject, _save=self._save_metadata)]
-        if self._is_told("task_started"):
+        if self._is_noticed("task_started"):
             self._send("task_started")
 
     def __call__(self) -> Any:
@@ -157,7 +157,7 @@ class DjangoTaskCall(Call):
         return self._stories
 
     def succeeded(self, returned: Any) -> None:
-        if self._is_told("task_finished"):
+        if self._is_noticed("task_finished"):
             object.__setattr__(self.subject, "_return_value", returned)
             self._end(self._world.base.TaskResultStatus.SUCCESSFUL)
 
@@ -171,7 +171,7 @@ class DjangoTaskCall(Call):
         object.__setattr__(self.subject, "finished_at", clock.aware_now())
         self._send("task_finished")
 
-    def _is_told(self, signal: str) -> bool:
+    def _is_noticed(self, signal: str) -> bool:
         """Whether anybody notices, when nothing went wrong; of failures, always."""
         return self._is_logged or self._world.has_listeners(signal)
 

@@ -135,9 +135,9 @@ class Dispatcher:
         """How many more async jobs could begin now."""
         return self._event_loop.free
 
-    def tell_of_blocking(self) -> None:
+    def warn_of_blocking(self) -> None:
         """Log it when an async task keeps the others from running; once."""
-        self._event_loop.tell_of_blocking()
+        self._event_loop.warn_of_blocking()
 
 
 def _is_async(job: Job) -> bool | None:

@@ -14,7 +14,7 @@ from django_dbq.rules.declarations import JobDeclaration, cannot_be_atomic
 from django_dbq.rules.outcomes import CalledOff, Declined, HandedBack, Outcome
 from django_dbq.worker.async_attempts import AsyncAttempt
 from django_dbq.worker.atomic import AtomicAttempt
-from django_dbq.worker.attempts import Attempt
+from django_dbq.worker.attempts import TaskAttempt
 from django_dbq.worker.logs import DONE, log
 
 
@@ -39,14 +39,15 @@ def perform(
     here, in the task's own transaction. With `leave_async` an async task does not run here, and the
     outcome is `Moved`.
     """
-    attempt = _attempt_at(job, already_open, interruptible, Attempt, failed)
+    attempt = _attempt_at(job, already_open, interruptible, TaskAttempt, failed)
     if isinstance(attempt, Outcome):
         return attempt
-    if leave_async and attempt.call.is_async and not is_marked(job):
+    is_for_a_thread = is_marked(job) or attempt.declaration.isolation != "thread"
+    if leave_async and attempt.call.is_async and not is_for_a_thread:
         return Moved()
-    outcome = attempt.told_of_success(attempt.run())
+    outcome = attempt.notify_of_success(attempt.run())
     if DONE.is_wanted():
-        _tell(attempt, outcome)
+        _log_done(attempt, outcome)
     return outcome
 
 
@@ -59,7 +60,7 @@ async def perform_async(job: Job, *, interruptible: AbstractContextManager[Any])
         return HandedBack()  # it was declared anew at this moment
     outcome = await attempt.run_async()
     if DONE.is_wanted():
-        _tell(attempt, outcome)
+        _log_done(attempt, outcome)
     return outcome
 
 
@@ -71,10 +72,10 @@ def is_marked(job: Job) -> bool:
 def _attempt_at(
     job: Job,
     already_open: Set[str],
-    around_the_task: AbstractContextManager[Any] | None,
-    kind: type[Attempt],
+    interruptible: AbstractContextManager[Any] | None,
+    kind: type[TaskAttempt],
     failed: Callable[[BaseException], None] | None = None,
-) -> Attempt | Outcome:
+) -> TaskAttempt | Outcome:
     """What is to be run; or what becomes of the job without that."""
     if job.cancel_requested_at:
         log(logging.INFO, 'Job cancelled: name="%s" id=%s', job.name, job.pk)
@@ -87,23 +88,23 @@ def _attempt_at(
         return Declined(task=job.next_task if isinstance(error, TaskNotDeclared) else "")
     except InvalidDeclaration as error:
         nothing_known = JobDeclaration(job.name, tasks=())
-        attempt = Attempt(job, nothing_known, already_open, around_the_task, failed)
+        attempt = TaskAttempt(job, nothing_known, already_open, interruptible, failed)
         return _failed(attempt, error)
     kind = AtomicAttempt if declaration.atomic else kind
-    attempt = kind(job, declaration, already_open, around_the_task, failed)
+    attempt = kind(job, declaration, already_open, interruptible, failed)
     if declaration.atomic and attempt.call.is_async:
         return _failed(attempt, cannot_be_atomic(f"The task {job.next_task}"))
     return attempt
 
 
-def _failed(attempt: Attempt, error: InvalidDeclaration) -> Outcome:
+def _failed(attempt: TaskAttempt, error: InvalidDeclaration) -> Outcome:
     outcome = attempt.after_error(error)
     if DONE.is_wanted():
-        _tell(attempt, outcome)
+        _log_done(attempt, outcome)
     return outcome
 
 
-def _tell(attempt: Attempt, outcome: Outcome) -> None:
+def _log_done(attempt: TaskAttempt, outcome: Outcome) -> None:
     DONE.tell(
         'Job done: name="%s" id=%s queue="%s" task=%s duration=%.3fs outcome=%s',
         attempt.job.name,

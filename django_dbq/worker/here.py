@@ -44,7 +44,7 @@ def serve_here(options: WorkerOptions) -> int:
                 logger.error("This worker was silent for so long that others have its jobs.")
                 worker.stop(at_once=True)
             registrar.rescue_dead()
-            housekeeper.tell_duty(registrar, [worker_id])
+            housekeeper.renew_duty(registrar, [worker_id])
         connections.close_all()
 
     beats = threading.Thread(target=beat, name="dbq-heartbeat", daemon=True)

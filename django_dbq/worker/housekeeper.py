@@ -46,7 +46,7 @@ class Housekeeper:
         self._process: Any = None
         self._start_at = float("-inf")
 
-    def tell_duty(self, registrar: Registrar, worker_ids: Collection[int]) -> None:
+    def renew_duty(self, registrar: Registrar, worker_ids: Collection[int]) -> None:
         """Let it work a while longer, if the duty is with these workers."""
         if self._retention is not None and registrar.has_duty(worker_ids):
             self._duty.renew(clock.monotonic())

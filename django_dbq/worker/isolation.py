@@ -36,11 +36,6 @@ PROGRAM = (
 )
 
 
-def can_isolate() -> bool:
-    """Whether this system can fork."""
-    return hasattr(os, "fork")
-
-
 def needs_a_process(job: Job) -> bool:
     """Whether this run gets a process of its own.
 
@@ -174,7 +169,8 @@ class ForkServer:
         if not os.environ.get("DJANGO_SETTINGS_MODULE"):
             raise OSError("DJANGO_SETTINGS_MODULE is not set, so it cannot set Django up")
         ours, theirs = socket.socketpair()
-        given = [sys.argv, sys.path, theirs.fileno(), os.getpid(), logs.are_shown()]
+        path = [entry for entry in sys.path if isinstance(entry, str)]  # as Python does
+        given = [sys.argv, path, theirs.fileno(), os.getpid(), logs.are_shown()]
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (ourselves)

@@ -234,7 +234,8 @@ class Worker:
 
     def _forget(self, jobs: list[Job]) -> None:
         for job in jobs:
-            self.in_flight.pop(job.pk, None)
+            if self.in_flight.get(job.pk) is job:  # else it was lost, and claimed here once more
+                del self.in_flight[job.pk]
             self._queue_is_empty = False  # its next task may wait there now
         if jobs:
             self.ledger.keep_ended(self.in_flight)
@@ -254,8 +255,10 @@ class Worker:
     # Ending what runs
 
     def _look_after_runs(self) -> None:
+        if self._grace_is_over:
+            self.watch.interrupt_all()
         self.watch.look()
-        self.pool.tell_of_blocking()
+        self.pool.warn_of_blocking()
 
     def _ask_for_cancels(self) -> None:
         """Find out which jobs were called off since they were claimed, and tell their tasks."""
@@ -275,8 +278,6 @@ class Worker:
             self._hand_back(self.pool.take_back())
             self.engine.mark_stopping(self.pool.running, now=self.clock.now())
             self._ask_for_cancels()
-        if self._grace_is_over:
-            self.watch.interrupt_all()
         if self._grace_is_over or self._has_stopped_for(LOCKED_GRACE):
             self._forget(self.acknowledger.give_up_locked())
         self._look_after_runs()
@@ -307,7 +308,8 @@ class Worker:
                 "The database failed us (%s); trying again in %.1f s.", str(error).strip(), pause
             )
             self.engine.forget_connection()
-            self.wakeup.wait(pause)
+            self._look_after_runs()  # time goes on meanwhile
+            self.wakeup.wait(min(pause, self.watch.seconds_to_next()))
 
     def _reconcile(self) -> None:
         """Give up what a claim took without our hearing of it.

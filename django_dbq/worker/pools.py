@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -16,12 +15,12 @@ from django_dbq.rules.outcomes import Failed, Failure, Outcome
 from django_dbq.rules.prefetch import MeanDuration
 from django_dbq.worker.connections import TaskConnections
 from django_dbq.worker.executor import Moved
-from django_dbq.worker.isolation import ForkServer, can_isolate, needs_a_process
+from django_dbq.worker.isolation import ForkServer, needs_a_process
 from django_dbq.worker.ledger import Ledger
+from django_dbq.worker.logs import log
 from django_dbq.worker.process_runs import ProcessRun
+from django_dbq.worker.processes import can_fork
 from django_dbq.worker.runs import Run, ThreadRun
-
-logger = logging.getLogger("django_dbq.worker")
 
 
 class ThreadPool:
@@ -127,9 +126,9 @@ class ThreadPool:
 
     def _run_of(self, job: Job, number: int) -> ProcessRun | ThreadRun:
         if needs_a_process(job):
-            if can_isolate():
+            if can_fork():
                 return ProcessRun(job, self._fork_server, self.ledger, number)
-            logger.warning("Job id=%s runs in this process: this system cannot fork.", job.pk)
+            log(logging.WARNING, "Job id=%s runs here: this system cannot fork.", job.pk)
         return ThreadRun(job, self.ledger, number)
 
     def _outcome(self, job: Job, number: int, mine: TaskConnections) -> Outcome:
@@ -147,8 +146,7 @@ def outcome_of_our_fault(job: Job, error: BaseException) -> Outcome:
     One job pays for it: without its thread, or its slot, the worker would hold all that are in
     flight, and do nothing, for ever.
     """
-    with contextlib.suppress(BaseException):  # the log itself may be what is broken
-        logger.critical("Job id=%s: it could not be run.", job.pk, exc_info=error)
+    log(logging.CRITICAL, "Job id=%s: it could not be run.", job.pk, exc_info=error)
     now = clock.aware_now()
     story = Failure.of(
         error, task=job.next_task, number=job.attempts, started_at=now, finished_at=now

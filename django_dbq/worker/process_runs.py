@@ -26,10 +26,9 @@ from django_dbq.worker.isolation import (
     Step,
 )
 from django_dbq.worker.ledger import NEVER, Ledger
+from django_dbq.worker.logs import log
 from django_dbq.worker.processes import cause_of_death
 from django_dbq.worker.runs import Run
-
-logger = logging.getLogger("django_dbq.worker")
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0  # after a crash
 LATER = timedelta(seconds=10)  # when a job whose process cannot be started is tried again
@@ -132,7 +131,8 @@ class ProcessRun(Run):
     # What becomes of a job whose process did not say
 
     def _postponed(self, reason: str) -> Outcome:
-        logger.error(
+        log(
+            logging.ERROR,
             "Job id=%s goes back for %.0f s: a process of its own cannot be had: %s.",
             self.job.pk,
             LATER.total_seconds(),
@@ -153,7 +153,7 @@ class ProcessRun(Run):
 
     def _crashed(self, message: str) -> Outcome:
         job = self.job
-        logger.error("Job id=%s: %s", job.pk, message)
+        log(logging.ERROR, "Job id=%s: %s", job.pk, message)
         finished_at = clock.aware_now()
         story = Failure.of(
             WorkerDied(message),

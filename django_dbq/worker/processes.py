@@ -11,6 +11,11 @@ import sys
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
+def can_fork() -> bool:
+    """Whether this system has what a supervisor and isolated tasks need; Windows has not."""
+    return hasattr(os, "fork")
+
+
 def die_with_parent(parent_pid: int) -> None:
     """Have the kernel kill this process when its parent dies, whatever it is doing then.
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from django_dbq.exceptions import InvalidJob, WorkspaceNotJSON
 from django_dbq.models import Job
-from django_dbq.models.job import WHY_UNSTORABLE
 from django_dbq.models.workspace import as_json, parsed
+from django_dbq.rules.storable import WHY_UNSTORABLE
 from django_dbq.worker.logs import log
 
 # What a task or hook may set on its job, besides the workspace, and find saved afterwards.

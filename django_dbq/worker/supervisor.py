@@ -29,7 +29,7 @@ from django_dbq.worker.housekeeper import Housekeeper
 from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.loop import Worker
 from django_dbq.worker.options import WorkerOptions
-from django_dbq.worker.processes import cause_of_death, die_with_parent
+from django_dbq.worker.processes import can_fork, cause_of_death, die_with_parent
 from django_dbq.worker.registration import Lease, Registrar
 from django_dbq.worker.shutdown import SECOND_SIGNAL_AFTER_SECONDS, on_stop_signal
 from django_dbq.worker.watch import LAST_GRACE_SECONDS
@@ -42,11 +42,6 @@ OVERDUE_INTERVAL_SECONDS = 0.5  # how often it looks for tasks that have overrun
 HEALTHY_AFTER_SECONDS = 10.0
 LONGEST_RESTART_PAUSE_SECONDS = 30.0
 SHOWN = 20  # names of queues in a line
-
-
-def can_supervise() -> bool:
-    """Whether this system has processes that a supervisor can fork."""
-    return "fork" in multiprocessing.get_all_start_methods()
 
 
 class Supervisor:
@@ -197,7 +192,7 @@ class Supervisor:
         if not self.registrar.is_cut_off:
             self._bury()
         self.registrar.rescue_dead()
-        self.housekeeper.tell_duty(self.registrar, leases)
+        self.housekeeper.renew_duty(self.registrar, leases)
 
     def _kill_overdue(self) -> None:
         """End workers that should have left, or whose task has overrun its timeout and goes on.
@@ -331,7 +326,7 @@ def serve(options: WorkerOptions) -> int:
     """
     engine_for(options.using).require_ready()
     _tell_of_queues_nobody_serves(options)
-    if options.processes and can_supervise():
+    if options.processes and can_fork():
         return Supervisor(options).run()
     return serve_here(options)
 

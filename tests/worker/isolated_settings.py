@@ -15,6 +15,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "wait_too_long": {"timeout": 0.3, "failure_hook": f"{TASKS}.note_failure"},
     "refuse_to_end": {"timeout": 0.3, "grace": 0.3, "failure_hook": f"{TASKS}.note_failure"},
     "hold_the_gil": {"grace": 0.3},
+    "block_the_loop": {"timeout": 0.3, "grace": 0.3, "failure_hook": f"{TASKS}.note_failure"},
     "die": {},
     "die_and_die_of_the_hook": {"failure_hook": f"{TASKS}.die_in_the_hook"},
     "exit_quietly": {},

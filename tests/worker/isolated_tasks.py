@@ -74,6 +74,10 @@ def refuse_to_end(job):
             time.sleep(ENDLESS_SECONDS)
 
 
+async def block_the_loop(job):
+    refuse_to_end(job)
+
+
 def hold_the_gil(job):
     """One call that no Python code interrupts, and that lets no other thread run."""
     begin(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys  # noqa: F401 (in conditions of skipif)
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -25,6 +26,7 @@ from django_dbq.rules.deaths import Death
 from django_dbq.rules.outcomes import Advanced, Completed, Failed, HandedBack, Retried
 from django_dbq.rules.states import State
 from django_dbq.worker.executor import perform
+from tests.compat.waiting import in_another_connection
 from tests.worker.conftest import nothing, now, raising, row
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -469,3 +471,22 @@ def test_an_atomic_job_goes_as_any_other(declare, claimed, task, kind, atomic):
 
     assert type(perform(claimed())) is kind
     assert ran == (["pre", "post"] if kind is Completed else ["pre", "retry", "post"])
+
+
+@pytest.mark.skipif(
+    "connection.vendor != 'sqlite' or sys.version_info < (3, 11)",
+    reason="only there a snapshot can be lost, and only from then on Python says so",
+)
+def test_a_task_that_can_never_be_committed_has_failed_and_does_not_go_back(
+    declare, claimed, settle
+):
+    """It has read, and others have written since; with `transaction_mode` IMMEDIATE none could."""
+
+    def task(job):
+        Job.objects.exists()
+        in_another_connection(lambda: write("beside"))
+
+    declare(task, atomic=True)
+
+    assert settle(claimed()).state == State.FAILED
+    assert "database is locked" in Attempt.objects.get().message

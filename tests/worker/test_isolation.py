@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from django_dbq.engines import Claim
 from django_dbq.exceptions import JobCancelled, JobInterrupted
 from django_dbq.models import Attempt, Job
 from django_dbq.rules.states import State
-from django_dbq.worker import isolation
+from django_dbq.worker import isolation, processes
 from django_dbq.worker.executor import perform
 from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.pools import ThreadPool
@@ -29,7 +30,7 @@ from tests.worker.conftest import now, row
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not isolation.can_isolate(), reason="this system cannot fork"),
+    pytest.mark.skipif(not processes.can_fork(), reason="this system cannot fork"),
 ]
 
 
@@ -44,11 +45,12 @@ class Bench:
 
     def __init__(self, engine, folder):
         self.engine, self.folder = engine, folder
-        self.finished = []
+        self.finished, self.moved = [], []
         self.pool = ThreadPool(
             threads=2,
-            perform=perform,
+            perform=partial(perform, leave_async=True),  # as a worker's dispatcher has it
             finished=lambda *outcome: self.finished.append(outcome),
+            moved=self.moved.append,
             ledger=Ledger(2),
         )
         self.watch = Watch(lambda: self.pool.runs)
@@ -112,6 +114,12 @@ def stories():
 
 
 # ── What comes back ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_python_ignores_in_its_path_costs_no_job_its_process(bench, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])
+
+    assert bench.run("tell_where").state == State.COMPLETE
 
 
 def test_an_isolated_task_runs_in_another_process_and_its_changes_are_saved(bench):
@@ -330,6 +338,16 @@ def test_a_task_that_does_not_yield_is_killed_and_has_failed_by_its_timeout(benc
     story = Attempt.objects.get()
     assert story.exception == "django_dbq.exceptions.JobTimeout"
     assert 0.5 < (story.finished_at - story.started_at).total_seconds() < 10
+
+
+def test_an_async_task_that_is_killed_runs_nowhere_else(bench):
+    bench.begin("block_the_loop")
+    pid = bench.pid_of_begun()
+    job = bench.finish()
+
+    assert is_gone(pid)
+    assert bench.moved == []
+    assert (job.state, job.workspace["failure"]) == (State.FAILED, "JobTimeout")
 
 
 def test_the_programs_that_a_killed_task_has_started_are_killed_with_it(bench):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 
 from django_dbq.models import Job
 from django_dbq.rules.outcomes import SUCCESS, Declined
@@ -106,3 +107,52 @@ def test_unknown_jobs_at_the_head_of_a_queue_keep_no_worker_from_known_ones(
     assert known.pk in worker.in_flight
     assert max(remembered) < 20
     assert not Job.objects.exclude(pk=known.pk).exclude(state=State.NEW).exists()
+
+
+# ── While the database is away ───────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def away(worker, monkeypatch):
+    """One step of the loop that finds the database away."""
+    monkeypatch.setattr(loop_module, "pause_after", lambda *args, **kwargs: 0.0)
+
+    def fail():
+        raise OperationalError("gone")
+
+    return lambda: worker._patiently(fail)
+
+
+def test_tasks_are_interrupted_in_time_though_the_database_is_away(worker, away, monkeypatch):
+    looks = []
+    monkeypatch.setattr(worker.watch, "look", lambda: looks.append(True))
+    away()
+    away()
+
+    assert len(looks) == 2
+
+
+def test_a_worker_that_must_go_interrupts_its_tasks_though_the_database_is_away(
+    worker, away, monkeypatch
+):
+    interrupted = []
+    monkeypatch.setattr(worker.watch, "interrupt_all", lambda: interrupted.append(True))
+    away()
+    assert not interrupted
+
+    worker.stop(at_once=True)
+    away()
+    assert interrupted
+
+
+def test_the_end_of_a_run_that_was_lost_takes_nothing_from_the_one_that_has_its_job_now(
+    worker, finish
+):
+    lost = finish()
+    Job.objects.filter(pk=lost.pk).update(state=State.NEW)  # somebody has saved an old instance
+    (again,) = worker.engine.claim(worker._wish(1))
+    assert again.pk == lost.pk
+    worker.in_flight[again.pk] = again
+    worker._flush()
+
+    assert list(worker.in_flight.values()) == [again]

@@ -445,6 +445,19 @@ def test_a_task_may_call_its_job_off_and_only_the_post_hook_is_told(
     assert not Attempt.objects.exists()
 
 
+def test_a_job_that_is_called_off_just_before_its_attempt_fails_waits_for_no_other(
+    declare, claimed, settle
+):
+    def task(job):
+        assert not job.cancel_requested  # which is asked once a second
+        Job.objects.filter(pk=job.pk).cancel("enough")
+        raise ValueError("too late")
+
+    declare(task, retry={"max_attempts": 5, "backoff": 3600})
+
+    assert settle(claimed()).state == State.CANCELLED
+
+
 # ── Interruptions ────────────────────────────────────────────────────────────────────────────────
 
 
