@@ -30,7 +30,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from django_dbq import settings as dbq_settings
-from django_dbq.exceptions import InvalidDeclaration, TaskNotFound, UnknownJobOption
+from django_dbq.exceptions import DBQError, InvalidDeclaration, TaskNotFound, UnknownJobOption
 from django_dbq.rules import discovery
 from django_dbq.rules.callables import class_at, function_at, is_async, task_at
 from django_dbq.rules.declarations import (
@@ -42,6 +42,7 @@ from django_dbq.rules.declarations import (
     parse,
     require_one_place,
 )
+from django_dbq.rules.registered import django_task_at
 
 CORRECT_IT = "Correct the path where the job is declared, or the module that it names."
 
@@ -205,10 +206,20 @@ def _check_retention(retention: dbq_settings.Retention | None) -> Iterator[Check
     except InvalidDeclaration:
         return  # which is told elsewhere
     for name in retention.by_name if retention else ():
-        if name not in declared:
+        if name not in declared and not _is_django_task(name):
             yield Warning(
                 f"settings.DBQ['RETENTION']['JOBS'] has {name!r}, and no such job is declared.",
                 hint="If it is mistyped, the jobs that you mean are kept for as long as all "
                 "others. If it is a job of the past, silence this check.",
                 id="django_dbq.W002",
             )
+
+
+def _is_django_task(path: str) -> bool:
+    if "." not in path:
+        return False
+    try:
+        django_task_at(path)
+    except DBQError:
+        return False
+    return True

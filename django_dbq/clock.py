@@ -1,7 +1,8 @@
 """What time it is, for all that is decided by it.
 
-Elsewhere only new ids read a clock (`rules/identifiers.py`), 3.3's own methods and command, and an
-engine whose database has no clock but this host's.
+Elsewhere only these read a clock: new ids (`rules/identifiers.py`), 3.3's own methods and command,
+an engine whose database has no clock but this host's, and what makes a time of a `run_after` that
+is given as a timedelta.
 
 Leases, heartbeats and due times are decided by one clock, the database's, because hosts disagree.
 Asking it for every statement would cost a round trip each time, so a `DatabaseClock` keeps the

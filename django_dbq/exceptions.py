@@ -133,9 +133,9 @@ class PayloadTooLarge(InvalidJob):
     def __init__(self, job_name: str, size: int, limit: int) -> None:
         super().__init__(
             "workspace",
-            f"job {job_name!r} brings {size} bytes of JSON, and DBQ['MAX_PAYLOAD_BYTES'] allows "
-            f"{limit}. Keep what is large in a file or a row of its own, and its path or its key "
-            "in the job.",
+            f"job {job_name!r} brings {size} bytes of JSON, and settings.DBQ['MAX_PAYLOAD_BYTES'] "
+            f"allows {limit}. Keep what is large in a file or a row of its own, and its path or "
+            "its key in the job.",
         )
         self.args = (job_name, size, limit)
         self.job_name, self.size, self.limit = job_name, size, limit

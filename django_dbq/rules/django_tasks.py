@@ -74,12 +74,13 @@ class DjangoTaskDeclaration(JobDeclaration):
 def declaration_at(path: str) -> DjangoTaskDeclaration:
     """What the Django task at this path declares.
 
-    Raises what `registered.task_at` does, and InvalidDeclaration for one that makes no sense.
+    Raises what `registered.django_task_at` does, and InvalidDeclaration for one that makes no
+    sense.
     """
     module_path, _, name = path.rpartition(".")
     known = _found.get(path)
     if known is None or known.task is not getattr(sys.modules.get(module_path), name, None):
-        task = registered.task_at(path)
+        task = registered.django_task_at(path)
         # Not a copy of it, such as `using()` makes: that is not what will be found the next time.
         known = _found[path] = replace(declaration_of_task(task), task=task)
     return known

@@ -21,7 +21,7 @@ from django_dbq.rules.worlds import is_django_task
 INSTALLED = {"site-packages", "dist-packages"}  # folders of what is not the project's own
 
 
-def task_at(path: str) -> Any:
+def django_task_at(path: str) -> Any:
     """The Django task at this path.
 
     Raises:

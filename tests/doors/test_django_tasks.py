@@ -17,6 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from django_dbq.checks import check_settings
 from django_dbq.exceptions import PayloadTooLarge, UnregisteredTask
 from django_dbq.models import Job
 from django_dbq.rules.states import State
@@ -580,6 +581,15 @@ def test_without_the_app_the_backends_check_says_what_to_do(settings):
     (error,) = HOME.tasks.task_backends["default"].check()
     assert error.id == "django_dbq.E008"
     assert "INSTALLED_APPS" in error.hint
+
+
+def test_a_retention_may_name_a_django_task_that_is_there(settings):
+    there, gone = tasks.add.module_path, f"{tasks.__name__}.gone"
+    settings.DBQ = {"RETENTION": {"COMPLETE": 60, "JOBS": {there: None, gone: None}}}
+
+    (message,) = check_settings()
+    assert message.id == "django_dbq.W002"
+    assert repr(gone) in message.msg
 
 
 @pytest.mark.skipif("django.VERSION < (6, 1)", reason="Django's own cannot be pickled there")

@@ -7,6 +7,7 @@ import pickle
 import django  # noqa: F401 (in conditions of skipif)
 import pytest
 from asgiref.sync import async_to_sync
+from django.utils import timezone
 
 from django_dbq import queue
 from django_dbq.exceptions import InvalidMetadata, LeaseLost, PayloadTooLarge, WorkspaceNotJSON
@@ -220,7 +221,9 @@ def test_metadata_that_a_task_changes_is_saved_however_its_attempt_ends(task, th
 
 def test_metadata_that_a_task_changes_is_saved_when_it_was_called_off_and_fails(work, monkeypatch):
     result = tasks.count_tries.enqueue("fail")
-    monkeypatch.setattr(Job, "cancel_requested", True)
+    monkeypatch.setattr(
+        Job, "look_for_cancel", lambda job: setattr(job, "cancel_requested_at", timezone.now())
+    )
     work()
 
     assert row(result).state == "CANCELLED"

@@ -117,7 +117,7 @@ def test_what_using_has_changed_is_not_what_the_path_stands_for(tasks, monkeypat
 def test_a_task_that_is_known_is_not_imported_again(tasks, monkeypatch):
     declaration_of_task(tasks.add.using(priority=7))
     declaration_at(tasks.add.module_path)
-    monkeypatch.setattr(registered, "task_at", None)
+    monkeypatch.setattr(registered, "django_task_at", None)
 
     assert declaration_at(tasks.add.module_path).task is tasks.add
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_dbq import queue
 from django_dbq.exceptions import InvalidDeclaration, TooManyJobs, WorkspaceNotJSON
 from django_dbq.models import Attempt, Job
-from django_dbq.models.job import WHY_UNSTORABLE
+from django_dbq.rules.storable import WHY_UNSTORABLE
 from django_dbq.testing import run_jobs
 from tests.doors import chores
 
