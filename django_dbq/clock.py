@@ -4,7 +4,8 @@ Elsewhere only these read a clock: new ids (`rules/identifiers.py`), 3.3's own m
 an engine whose database has no clock but this host's, and what makes a time of a `run_after` that
 is given as a timedelta.
 
-Leases, heartbeats and due times are decided by one clock, the database's, because hosts disagree.
+Leases, heartbeats and due times are decided by one clock, the database's, because hosts disagree;
+but who is silent also by how long that lasts (`rules/silence.py`), because that clock may be set.
 Asking it for every statement would cost a round trip each time, so a `DatabaseClock` keeps the
 offset between it and this host, and `now` travels through the package as an argument that tests
 can move.

@@ -40,6 +40,10 @@ class Engine(Adopting, Claiming, Acknowledging, Doorbells, Awaiting, Pruning):
     # choice. None: leave it.
     turn_seconds: float | None = 0.0005
 
+    def get_ready(self) -> None:
+        """Have the database ready for workers; raises what `require_ready` does."""
+        self.require_ready()
+
     def require_ready(self) -> None:
         """Raise DatabaseNotReady unless the database answers and has this version's tables."""
         try:

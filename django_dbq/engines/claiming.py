@@ -96,17 +96,14 @@ class Claiming(Queues):
     def _claim_from_all(self, claim: Claim) -> list[Job]:
         heads = Heads() if claim.reach is None else claim.reach.heads
         claimed: list[Job] = []
-        has_asked, queues, in_vain, times_in_vain = False, 0, 0, 0
+        has_asked, queues, in_vain = False, 0, 0
         while len(claimed) < claim.limit and (not claimed or queues < QUEUES_AT_ONCE):
             # Nothing there: not to have asked is no reason to say so.
             is_needed = heads.are_old(at=monotonic()) or not (heads or claimed)
-            if in_vain >= MOST_IN_VAIN:
-                times_in_vain += 1
-                if times_in_vain > 1:
-                    break  # somebody has locked what waits there
-            if (is_needed and not has_asked) or in_vain >= MOST_IN_VAIN:
+            # Once: what is in vain then, somebody has locked, and there may be others behind.
+            if (is_needed or in_vain >= MOST_IN_VAIN) and not has_asked:
                 self._persistently(self._ask_for_heads, claim, heads)
-                has_asked, in_vain = True, 0
+                has_asked = True
             if not heads:
                 break
             queue, wanted = heads.take_best(), claim.limit - len(claimed)

@@ -81,8 +81,8 @@ class SQLiteEngine(ReturningEngine):
     def is_supported(self) -> bool:
         return bool(self.connection.features.can_return_columns_from_insert)  # RETURNING, 3.35
 
-    def require_ready(self) -> None:
-        super().require_ready()
+    def get_ready(self) -> None:
+        super().get_ready()
         self._write_ahead()
 
     def _write_ahead(self) -> None:

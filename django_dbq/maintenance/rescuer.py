@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django_dbq import clock
 from django_dbq.engines import Engine
 from django_dbq.models import WorkerProcess
 from django_dbq.rules.deaths import Death
@@ -27,13 +26,16 @@ def rescue_abandoned(engine: Engine, *, now: datetime) -> int:
     return _rescue(engine, abandoned, "its supervisor's session has ended", now)
 
 
-def rescue_silent(engine: Engine, silence: Silence, *, lease: timedelta, now: datetime) -> int:
+def rescue_silent(
+    engine: Engine, silence: Silence, *, lease: timedelta, now: datetime, at: float
+) -> int:
     """Rescue the jobs of all workers silent for longer than `lease`; returns how many jobs.
 
     By the database's clock; if that has been set back, by what this process has noted in `silence`,
-    which also keeps those alive who seem silent because it has been set forward.
+    which also keeps those alive who seem silent because it has been set forward. `at`: the
+    monotonic time, no later than what was noted last.
     """
-    at, lease_seconds = clock.monotonic(), lease.total_seconds()
+    lease_seconds = lease.total_seconds()
     by_the_clock = engine.silent_workers(since=now - lease)
     still = silence.of_at_least(lease_seconds / 2, at=at).intersection(by_the_clock)
     silent = sorted(still | silence.of_at_least(lease_seconds, at=at))

@@ -478,13 +478,14 @@ class Job(models.Model):
 
     # Calling it off
 
-    def cancel(self, reason: str = "") -> State:
+    def cancel(self, reason: str = "", *, using: str | None = None) -> State:
         """Call the job off: at once while it waits; while it runs, its task is asked to end.
 
         Returns the state in which the job is now: CANCELLED, the one in which it runs, or the final
-        one that it had reached before. `Job.objects.filter(...).cancel()` does it to many.
+        one that it had reached before. `Job.objects.filter(...).cancel()` does it to many. Without
+        `using` the router says on which database.
         """
-        alias = self._alias_to_write()
+        alias = using or self._alias_to_write()
         JobQuerySet(type(self), using=alias).filter(pk=self.pk).cancel(reason)
         self.refresh_from_db(
             using=alias,
@@ -509,6 +510,8 @@ class Job(models.Model):
 
     def _alias_to_write(self) -> str:
         """The database that has the row itself, where routers read from replicas of it."""
+        if self.is_held_here:
+            return str(self._state.db)
         return router.db_for_write(type(self), instance=self)
 
     # 3.3's methods: the job's list of tasks, and its hooks

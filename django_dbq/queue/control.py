@@ -39,7 +39,8 @@ def cancel(job: JobOrId | AnyResult, reason: str = "", *, using: str | None = No
     now: CANCELLED, or the one in which it runs, or the final one that it had reached before. Raises
     Job.DoesNotExist, or Django's ValidationError for a text that is no id.
     """
-    return _row(job, using).cancel(reason)
+    row = _row(job, using)
+    return row.cancel(reason, using=row._state.db)
 
 
 def rerun(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,7 +15,8 @@ from django_dbq.worker.connections import (
     roll_back_all_but,
     seem_in_transaction,
 )
-from django_dbq.worker.shared_thread import in_thread, is_at_a_call_of, shared_connections
+from django_dbq.worker.logs import log
+from django_dbq.worker.shared_thread import has_calls_of, in_thread, shared_connections
 
 T = TypeVar("T")
 
@@ -50,9 +53,10 @@ class AsyncAttempt(TaskAttempt):
                 self._end_if_forked()
             self.returned = self.call.result_of(returned)
         except BaseException:
-            if is_at_a_call_of(self.interruptible):
-                # Which the task has left on that thread when it was cancelled: until that has
-                # ended, it is the task that takes its time, for which its process may be killed.
+            # What it has asked of that thread and cannot be called back any more: until that has
+            # ended, it is the task that takes its time, for which its process may be killed.
+            await asyncio.sleep(0)  # for what can be called back
+            if has_calls_of(self.interruptible):
                 await in_thread(_pass)
             raise
 
@@ -69,8 +73,11 @@ class AsyncAttempt(TaskAttempt):
         return self.notify_of_success(self._after_success())
 
     def _after_error_and_tidied(self, error: BaseException) -> Outcome:
-        roll_back_all_but(frozenset(), quietly=True)
-        close_broken_connections()  # one of them may be why the task has failed
+        try:
+            roll_back_all_but(frozenset(), quietly=True)
+            close_broken_connections()  # one of them may be why the task has failed
+        except BaseException as another:  # drivers raise errors that are not Django's
+            log(logging.ERROR, "Job id=%s: not tidied up.", self.pk, exc_info=another)
         return self.after_error(error)
 
 

@@ -308,8 +308,15 @@ class Worker:
                 "The database failed us (%s); trying again in %.1f s.", str(error).strip(), pause
             )
             self.engine.forget_connection()
-            self._look_after_runs()  # time goes on meanwhile
-            self.wakeup.wait(min(pause, self.watch.seconds_to_next()))
+            self._wait_for_the_database(pause)
+
+    def _wait_for_the_database(self, seconds: float) -> None:
+        """For the time of the running tasks goes on: they are to be interrupted as ever."""
+        ends_at = clock.monotonic() + seconds
+        has_rung = False
+        while not has_rung and (rest := ends_at - clock.monotonic()) > 0:
+            self._look_after_runs()
+            has_rung = self.wakeup.wait(min(rest, BUSY_REST_SECONDS, self.watch.seconds_to_next()))
 
     def _reconcile(self) -> None:
         """Give up what a claim took without our hearing of it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -146,7 +147,8 @@ def outcome_of_our_fault(job: Job, error: BaseException) -> Outcome:
     One job pays for it: without its thread, or its slot, the worker would hold all that are in
     flight, and do nothing, for ever.
     """
-    log(logging.CRITICAL, "Job id=%s: it could not be run.", job.pk, exc_info=error)
+    with contextlib.suppress(BaseException):  # the log itself may be what is broken
+        log(logging.CRITICAL, "Job id=%s: it could not be run.", job.pk, exc_info=error)
     now = clock.aware_now()
     story = Failure.of(
         error, task=job.next_task, number=job.attempts, started_at=now, finished_at=now

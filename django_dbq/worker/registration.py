@@ -165,18 +165,21 @@ class Registrar:
             return
         try:
             with self.engine.response_timeout():
-                has_looked = self._is_time_to_look_for_the_silent()
-                if has_looked:
-                    heartbeats = self.engine.last_heartbeats()
-                    self._silence.note(heartbeats, at=clock.monotonic())
-                if not self.may_judge_others:
-                    return
-                now = self.clock.now()
-                rescue_abandoned(self.engine, now=now)
-                if has_looked:
-                    rescue_silent(self.engine, self._silence, lease=self.lease, now=now)
+                if self.may_judge_others:
+                    rescue_abandoned(self.engine, now=self.clock.now())
+                if self._is_time_to_look_for_the_silent():
+                    self._look_for_the_silent()
         except Error as error:
             self.note_failure("Dead workers could not be looked for", error)
+
+    def _look_for_the_silent(self) -> None:
+        now, asked_at = self.clock.now(), clock.monotonic()
+        # What it hears was so after it asked; and who is silent was it before: however long that
+        # takes, nobody is taken for dead for it.
+        self._silence.note(self.engine.last_heartbeats(), at=clock.monotonic())
+        if self.may_judge_others:
+            silence, lease = self._silence, self.lease
+            rescue_silent(self.engine, silence, lease=lease, now=now, at=asked_at)
 
     def has_duty(self, worker_ids: Collection[int]) -> bool:
         """Whether what one process does for all is for these workers to do: one is the eldest."""

@@ -28,21 +28,20 @@ _shared_thread: ContextVar[SharedThread] = ContextVar("dbq_shared_thread")
 
 
 class SharedThread(ThreadPoolExecutor):
-    """Knows for which run it makes a call at the moment."""
+    """Knows for which runs it has calls to make, or makes one at the moment."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=1)
-        self.caller: Run | None = None
+        self.runs: dict[Future[Any], Run | None] = {}  # by what is not over
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        return super().submit(self._call, current_run.get(), function, *args, **kwargs)
+        future = super().submit(function, *args, **kwargs)
+        self.runs[future] = current_run.get()
+        future.add_done_callback(self._forget)
+        return future
 
-    def _call(self, run: Run | None, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        self.caller = run
-        try:
-            return function(*args, **kwargs)
-        finally:
-            self.caller = None
+    def _forget(self, future: Future[Any]) -> None:
+        self.runs.pop(future, None)
 
 
 async def share_thread(context: ThreadSensitiveContext) -> None:
@@ -57,6 +56,6 @@ async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
     return await sync_to_async(function, thread_sensitive=True)(*arguments)
 
 
-def is_at_a_call_of(run: object) -> bool:
-    """Whether the shared thread does something for this run, even if nobody waits for it."""
-    return _shared_thread.get().caller is run
+def has_calls_of(run: object) -> bool:
+    """Whether the shared thread has something to do for this run, even if nobody waits for it."""
+    return any(each is run for each in tuple(_shared_thread.get().runs.values()))

@@ -324,7 +324,7 @@ def serve(options: WorkerOptions) -> int:
 
     Raises DatabaseNotReady, before any starts, when the database is away or not migrated.
     """
-    engine_for(options.using).require_ready()
+    engine_for(options.using).get_ready()
     _tell_of_queues_nobody_serves(options)
     if options.processes and can_fork():
         return Supervisor(options).run()

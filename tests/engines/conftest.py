@@ -38,7 +38,7 @@ def engine(request, db):
 def shared_engine(transactional_db):
     """The database's engine, on rows that other connections see."""
     engine = engine_for("default")
-    engine.require_ready()
+    engine.get_ready()
     return engine
 
 

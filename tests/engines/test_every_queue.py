@@ -265,13 +265,18 @@ def test_a_job_that_a_rival_has_locked_holds_up_no_claim_of_all(shared_engine):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif("connection.vendor == 'sqlite'", reason="it has no row locks")
-def test_a_claim_of_all_ends_though_a_rival_has_locked_the_jobs_of_all(shared_engine):
-    for number in range(3 * claiming.MOST_IN_VAIN):
-        Job.objects.create(name="noop", queue_name=f"queue {number}")
-    wish = Claim([EVERY_QUEUE], limit=9, worker_id=1, now=shared_engine.now())
+@pytest.mark.parametrize("reach", [None, Reach()], ids=["", "along"])
+def test_a_claim_of_all_finds_what_is_behind_any_number_of_locked_queues(shared_engine, reach):
+    locked = [
+        Job.objects.create(name="noop", queue_name=f"queue {number}", priority=1).pk
+        for number in range(3 * claiming.MOST_IN_VAIN)
+    ]
+    free = Job.objects.create(name="noop", queue_name="free")
+    wish = Claim([EVERY_QUEUE], limit=9, worker_id=1, now=shared_engine.now(), reach=reach)
     with transaction.atomic():
-        list(Job.objects.select_for_update())
+        list(Job.objects.select_for_update().filter(pk__in=locked))
 
+        assert ids(in_another_connection(lambda: shared_engine.claim(wish))) == [free.pk]
         assert in_another_connection(lambda: shared_engine.claim(wish)) == []
 
 

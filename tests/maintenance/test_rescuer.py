@@ -6,7 +6,6 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from django_dbq import clock
 from django_dbq.engines import Claim, engine_for
 from django_dbq.maintenance.rescuer import rescue_abandoned, rescue_silent
 from django_dbq.models import Attempt, Job, WorkerProcess
@@ -30,8 +29,8 @@ def rescue(engine):
 
     def rescue(*, now=NOW, looked_seconds_ago=6):
         silence = Silence()
-        silence.note(engine.last_heartbeats(), at=clock.monotonic() - looked_seconds_ago)
-        return rescue_silent(engine, silence, lease=LEASE, now=now)
+        silence.note(engine.last_heartbeats(), at=100)
+        return rescue_silent(engine, silence, lease=LEASE, now=now, at=100 + looked_seconds_ago)
 
     return rescue
 

@@ -215,3 +215,13 @@ def test_the_end_of_a_job_that_was_read_from_a_replica_is_waited_for_where_is_wr
 ):
     assert queue.wait_for(read_from_replica, 0).state == State.FAILED
     assert read_from_replica._state.db == "default"
+
+
+@pytest.mark.django_db(databases=["default", "other"])
+def test_who_says_where_a_job_is_decides_whatever_the_router_says(settings):
+    settings.DATABASE_ROUTERS = [ReadsElsewhere()]
+    job = Job.objects.using("other").create(name="three_steps")
+
+    assert queue.cancel(job.pk, using="other") == State.CANCELLED
+    assert Job.objects.using("other").get(pk=job.pk).state == State.CANCELLED
+    assert queue.rerun(job.pk, using="other").state == State.READY
