@@ -429,30 +429,6 @@ def test_a_transaction_that_a_task_leaves_open_is_rolled_back_and_the_task_fails
     assert [job.queue_name for job in Job.objects.all()] == ["kept"]
 
 
-def test_a_transaction_of_another_task_is_none_that_was_left_open(bench, declare, may_go_on):
-    inside = threading.Event()
-
-    def hold_transaction():
-        with transaction.atomic():
-            Job.objects.exists()
-            inside.set()
-            assert may_go_on.wait(PATIENCE_SECONDS)
-
-    async def task(job):
-        if job.priority:
-            await event_loop.in_thread(hold_transaction)
-        else:
-            while not inside.is_set():
-                await asyncio.sleep(0.005)
-            asyncio.get_running_loop().call_later(0.05, may_go_on.set)
-
-    declare(task)
-    busy = bench()
-    busy.submit(*jobs(1, priority=1), *jobs(1))
-
-    assert busy.outcomes(2) == [Completed()] * 2
-
-
 @pytest.fixture
 def slow_call(declare, settings, may_go_on):
     """Submit a job that holds the shared thread, in a transaction, until it may go on."""
@@ -474,6 +450,20 @@ def slow_call(declare, settings, may_go_on):
         assert inside.wait(PATIENCE_SECONDS)
 
     return submit_to
+
+
+def test_a_transaction_of_another_task_is_none_that_was_left_open(
+    bench, declare, slow_call, may_go_on
+):
+    async def task(job):
+        asyncio.get_running_loop().call_later(0.05, may_go_on.set)
+
+    busy = bench()
+    slow_call(busy)
+    declare(task)
+    busy.submit(*jobs())
+
+    assert busy.outcomes(2) == [Completed()] * 2
 
 
 def test_a_task_that_has_returned_does_not_time_out_behind_the_call_of_another(
