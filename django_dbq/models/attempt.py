@@ -6,9 +6,10 @@ from django.db import models
 
 
 class Attempt(models.Model):
-    """A failed try at one task of a job, kept until the job is deleted.
+    """A failed try at one task of a job, kept until the job is deleted for its age.
 
-    `job_id` is no foreign key: a constraint would make each failure lock the job's row.
+    `job_id` is no foreign key: a constraint would make each failure lock the job's row. So who
+    deletes jobs in another way deletes these, too.
     """
 
     id = models.BigAutoField(primary_key=True)
