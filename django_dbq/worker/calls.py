@@ -87,7 +87,7 @@ class DjangoTaskCall(Call):
         self._world = declaration.world
         self._context: list[Any] = []
         self._stories: list[Attempt] | None = None  # not read yet
-        self._is_logged = _LINES[self._world].is_wanted()
+        self._is_logged = _LINES[self._world].take_a_line()
 
     @property
     def is_async(self) -> bool:

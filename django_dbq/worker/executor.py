@@ -46,7 +46,7 @@ def perform(
     if leave_async and attempt.call.is_async and not is_for_a_thread:
         return Moved()
     outcome = attempt.notify_of_success(attempt.run())
-    if DONE.is_wanted():
+    if DONE.take_a_line():
         _log_done(attempt, outcome)
     return outcome
 
@@ -59,7 +59,7 @@ async def perform_async(job: Job, *, interruptible: AbstractContextManager[Any])
     if not isinstance(attempt, AsyncAttempt):
         return HandedBack()  # it was declared anew at this moment
     outcome = await attempt.run_async()
-    if DONE.is_wanted():
+    if DONE.take_a_line():
         _log_done(attempt, outcome)
     return outcome
 
@@ -99,7 +99,7 @@ def _attempt_at(
 
 def _failed(attempt: TaskAttempt, error: InvalidDeclaration) -> Outcome:
     outcome = attempt.after_error(error)
-    if DONE.is_wanted():
+    if DONE.take_a_line():
         _log_done(attempt, outcome)
     return outcome
 

@@ -8,8 +8,10 @@ from uuid import UUID
 
 from django_dbq import clock
 
-# A slot: when its job was started, 0 in a free one; when the process must be killed for it; 1 if
-# the task runs in a process of its own; 1 if there is a job that has ended here; the two jobs' ids.
+# The words of a slot: when its job was started, 0 in a free one; when the process must be killed
+# for it; 1 if the task runs in a process of its own; 1 if there is a job that has ended here.
+# Behind them the ids of these two jobs.
+STARTED, KILL_AT, IS_ELSEWHERE, HAS_ENDED = range(4)
 SLOT_BYTES, ID_OFFSET, ENDED_OFFSET = 64, 32, 48
 WORDS_OF_A_SLOT = SLOT_BYTES // 8
 NEVER = float("inf")
@@ -37,31 +39,34 @@ class Ledger:
         """That slot has this job now; `elsewhere`: and waits for the process that runs it."""
         offset = slot * SLOT_BYTES + ID_OFFSET
         self._bytes[offset : offset + 16] = job_id.bytes
-        self._times[slot * WORDS_OF_A_SLOT + 2] = float(elsewhere)
-        self._times[slot * WORDS_OF_A_SLOT] = clock.monotonic()
+        self._times[slot * WORDS_OF_A_SLOT + IS_ELSEWHERE] = float(elsewhere)
+        self._times[slot * WORDS_OF_A_SLOT + STARTED] = clock.monotonic()
 
     def limit(self, slot: int, kill_at: float) -> None:
         """The process is to be killed if what runs in that slot still does then."""
-        self._times[slot * WORDS_OF_A_SLOT + 1] = kill_at
+        self._times[slot * WORDS_OF_A_SLOT + KILL_AT] = kill_at
 
     def end(self, slot: int) -> None:
         """Nothing runs in that slot now; what ran here stands there as ended."""
         word = slot * WORDS_OF_A_SLOT
-        if not self._times[word + 2]:
+        if not self._times[word + IS_ELSEWHERE]:
             offset = slot * SLOT_BYTES
-            self._times[word + 3] = 0.0
+            self._times[word + HAS_ENDED] = 0.0
             self._bytes[offset + ENDED_OFFSET : offset + SLOT_BYTES] = self._bytes[
                 offset + ID_OFFSET : offset + ENDED_OFFSET
             ]
-            self._times[word + 3] = 1.0
-        self._times[word] = 0.0
+            self._times[word + HAS_ENDED] = 1.0
+        self._times[word + STARTED] = 0.0
         self.limit(slot, NEVER)
 
     def keep_ended(self, unwritten: Container[UUID]) -> None:
         """Of the jobs that have ended, forget those whose outcomes are written down."""
         for slot in self._slots:
-            if self._times[slot * WORDS_OF_A_SLOT + 3] and self._ended(slot) not in unwritten:
-                self._times[slot * WORDS_OF_A_SLOT + 3] = 0.0
+            if (
+                self._times[slot * WORDS_OF_A_SLOT + HAS_ENDED]
+                and self._ended(slot) not in unwritten
+            ):
+                self._times[slot * WORDS_OF_A_SLOT + HAS_ENDED] = 0.0
 
     # The supervisor reads
 
@@ -79,7 +84,9 @@ class Ledger:
         What it has left behind, a thread or a broken library, may still take the worker down.
         """
         return frozenset(
-            self._ended(slot) for slot in self._slots if self._times[slot * WORDS_OF_A_SLOT + 3]
+            self._ended(slot)
+            for slot in self._slots
+            if self._times[slot * WORDS_OF_A_SLOT + HAS_ENDED]
         )
 
     def overdue(self, now: float) -> frozenset[UUID]:
@@ -95,11 +102,11 @@ class Ledger:
 
     def _entries(self) -> Iterator[tuple[UUID, float, bool]]:
         for slot in self._slots:
-            if not self._times[slot * WORDS_OF_A_SLOT]:
+            if not self._times[slot * WORDS_OF_A_SLOT + STARTED]:
                 continue
-            kill_at = self._times[slot * WORDS_OF_A_SLOT + 1]
+            kill_at = self._times[slot * WORDS_OF_A_SLOT + KILL_AT]
             offset = slot * SLOT_BYTES + ID_OFFSET
             job_id = UUID(bytes=self._bytes[offset : offset + 16])
-            elsewhere = bool(self._times[slot * WORDS_OF_A_SLOT + 2])
-            if self._times[slot * WORDS_OF_A_SLOT]:
+            elsewhere = bool(self._times[slot * WORDS_OF_A_SLOT + IS_ELSEWHERE])
+            if self._times[slot * WORDS_OF_A_SLOT + STARTED]:
                 yield job_id, kill_at, elsewhere

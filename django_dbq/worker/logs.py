@@ -44,22 +44,23 @@ class Rationed:
     With the level DEBUG every one is logged.
     """
 
-    def __init__(self, logger: logging.Logger, count: str = "") -> None:
-        self._logger, self._count = logger, count  # `count`: the line for the rest, if wanted
+    def __init__(self, level_of: logging.Logger, count: str = "") -> None:
+        """`count`: the line for the rest, if wanted."""
+        self._level_of, self._count = level_of, count
         self._second_ends_at = float("-inf")
         self._told = self._untold = 0
 
-    def is_wanted(self) -> bool:
-        """Whether the next line is to be logged; asked for each job, so before it is put together.
+    def take_a_line(self) -> bool:
+        """Whether the next line is to be logged, which counts it; before it is put together.
 
         Threads may disturb each other's counting, by a line or two.
         """
-        if not self._logger.isEnabledFor(logging.INFO):
+        if not self._level_of.isEnabledFor(logging.INFO):
             return False
         if clock.monotonic() >= self._second_ends_at:
             self.settle()
             self._second_ends_at = clock.monotonic() + 1
-        if self._told >= LINES_A_SECOND and not self._logger.isEnabledFor(logging.DEBUG):
+        if self._told >= LINES_A_SECOND and not self._level_of.isEnabledFor(logging.DEBUG):
             self._untold += 1
             return False
         self._told += 1

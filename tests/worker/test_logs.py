@@ -19,7 +19,7 @@ def moment(monkeypatch):
 
 
 def told(lines: Rationed, times: int) -> int:
-    wanted = [lines.is_wanted() for _ in range(times)]
+    wanted = [lines.take_a_line() for _ in range(times)]
     return sum(wanted)
 
 
@@ -31,7 +31,7 @@ def test_a_second_has_so_many_lines_and_then_a_count(moment, caplog):
     lines.settle()
     assert not caplog.records
     moment[0] += 0.1
-    assert lines.is_wanted()
+    assert lines.take_a_line()
     assert [record.getMessage() for record in caplog.records] == [
         "Jobs done: 30 more in a second; level DEBUG names each."
     ]
