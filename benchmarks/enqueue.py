@@ -17,6 +17,7 @@ from django_dbq.models import Job
 BLOCKS = 15  # of each kind in each run, taking turns
 ROWS_IN_A_BLOCK = 100
 BULK_ROWS = 60_000
+BATCH = 5_000  # more are more than MariaDB takes in one packet
 
 
 def run(*, runs: int, quick: bool) -> Iterable[Section]:
@@ -92,12 +93,14 @@ def enqueue_many(rows: int) -> None:
 
 
 def bulk_create(rows: int) -> None:
-    Job.objects.bulk_create(Job(name="noop", workspace={"number": n}) for n in range(rows))
+    jobs = (Job(name="noop", workspace={"number": n}) for n in range(rows))
+    Job.objects.bulk_create(jobs, batch_size=BATCH)
 
 
 def bare_bulk_create(rows: int) -> None:
     task = "benchmarks.tasks.noop"
-    BareJob.objects.bulk_create(
+    jobs = (
         BareJob(name="noop", next_task=task, task_index=0, workspace={"number": number})
         for number in range(rows)
     )
+    BareJob.objects.bulk_create(jobs, batch_size=BATCH)
