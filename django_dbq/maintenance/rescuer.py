@@ -39,7 +39,7 @@ def rescue_silent(
     by_the_clock = engine.silent_workers(since=now - lease)
     still = silence.of_at_least(lease_seconds / 2, at=at).intersection(by_the_clock)
     silent = sorted(still | silence.of_at_least(lease_seconds, at=at))
-    rescued = _rescue(engine, silent, f"no heartbeat for {lease.total_seconds():g} s", now)
+    rescued = _rescue(engine, silent, f"no heartbeat for {lease_seconds:g} s", now)
     return rescued + _rescue(engine, engine.vanished_workers(), "it was taken for dead before", now)
 
 

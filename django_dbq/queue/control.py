@@ -95,10 +95,14 @@ def rerun(
 
 
 def _row(job: Any, using: str | None) -> Job:
-    hint = {"instance": job} if isinstance(job, Job) else {}
-    alias = using or router.db_for_write(Job, **hint)  # not where it was read: from a replica
     pk = job.id if isinstance(job, Job) or is_task_result(job) else job
-    return Job.objects.using(alias).get(pk=pk)
+    return Job.objects.using(alias_of(job, using)).get(pk=pk)
+
+
+def alias_of(job: Any, using: str | None) -> str:
+    """The database where a job is written: an instance of it may have been read from a replica."""
+    hint = {"instance": job} if isinstance(job, Job) else {}
+    return using or router.db_for_write(Job, **hint)
 
 
 def _start_of(job: Job, from_task: str | int | None) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
-from django.db import connections, router
+from django.db import connections
 
 from django_dbq import clock
 from django_dbq.durations import Duration, as_duration
@@ -15,7 +15,7 @@ from django_dbq.engines import engine_for
 from django_dbq.engines.awaiting import Waiter
 from django_dbq.exceptions import WaitInTransaction, WaitTimeout
 from django_dbq.models import Job
-from django_dbq.queue.control import AnyResult, JobOrId
+from django_dbq.queue.control import AnyResult, JobOrId, alias_of
 from django_dbq.queue.django_tasks import is_kept_here
 from django_dbq.queue.stats import unserved
 from django_dbq.rules.states import FINAL, WAITING
@@ -79,8 +79,7 @@ async def await_for(job: Any, timeout: Duration | None, *, using: str | None = N
 
 
 def _wait(job: Any, timeout: Duration | None, using: str | None) -> _Wait:
-    hint = {"instance": job} if isinstance(job, Job) else {}
-    alias = using or router.db_for_write(Job, **hint)  # not where it was read: from a replica
+    alias = alias_of(job, using)
     if is_task_result(job):
         if not is_kept_here(job.task):
             return _WaitElsewhere(job, timeout)

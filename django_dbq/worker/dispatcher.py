@@ -13,7 +13,7 @@ from django_dbq.rules import callables, django_tasks
 from django_dbq.rules.outcomes import HandedBack, Outcome
 from django_dbq.rules.prefetch import AsyncShare, MeanDuration
 from django_dbq.worker.event_loop import EventLoop
-from django_dbq.worker.executor import is_marked, perform, perform_async
+from django_dbq.worker.executor import may_be_awaited, perform, perform_async
 from django_dbq.worker.ledger import Ledger
 from django_dbq.worker.logs import log
 from django_dbq.worker.options import WorkerOptions
@@ -69,7 +69,7 @@ class Dispatcher:
         for job in jobs:
             is_async = _is_async(job)
             unknown += is_async is None
-            (for_loop if is_async and _may_be_awaited(job) else for_threads).append(job)
+            (for_loop if is_async and _is_for_the_loop(job) else for_threads).append(job)
         self.async_share.note(is_async=len(for_loop), of=len(jobs) - unknown)
         if for_threads:  # else nothing has moved there
             self._threads.submit(for_threads)
@@ -147,15 +147,9 @@ def _is_async(job: Job) -> bool | None:
     return django_tasks.was_async(job.next_task)
 
 
-def _may_be_awaited(job: Job) -> bool:
-    """Whether an async task of this job is for the event loop.
-
-    Else it is for a thread, which knows of processes, verdicts, and of what is declared wrong.
-    """
-    if is_marked(job):
-        return False
+def _is_for_the_loop(job: Job) -> bool:
     try:
         declaration = job.declaration
     except (JobNotDeclared, InvalidDeclaration):
         return False
-    return declaration.isolation == "thread" and not declaration.atomic
+    return may_be_awaited(job, declaration)

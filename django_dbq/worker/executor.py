@@ -42,8 +42,7 @@ def perform(
     attempt = _attempt_at(job, already_open, interruptible, TaskAttempt, failed)
     if isinstance(attempt, Outcome):
         return attempt
-    is_for_a_thread = is_marked(job) or attempt.declaration.isolation != "thread"
-    if leave_async and attempt.call.is_async and not is_for_a_thread:
+    if leave_async and attempt.call.is_async and may_be_awaited(job, attempt.declaration):
         return Moved()
     outcome = attempt.notify_of_success(attempt.run())
     if DONE.take_a_line():
@@ -64,9 +63,14 @@ async def perform_async(job: Job, *, interruptible: AbstractContextManager[Any])
     return outcome
 
 
-def is_marked(job: Job) -> bool:
-    """Whether its attempt is perhaps none, but a verdict on earlier ones."""
-    return bool(job.cancel_requested_at or job.killed_at or job.crashes)
+def may_be_awaited(job: Job, declaration: JobDeclaration) -> bool:
+    """Whether an async task of this job is for the event loop.
+
+    Else it is for a thread, which knows of processes, of what is declared wrong, and of attempts
+    that are perhaps none, but a verdict on earlier ones.
+    """
+    is_marked = job.cancel_requested_at or job.killed_at or job.crashes
+    return not is_marked and declaration.isolation == "thread" and not declaration.atomic
 
 
 def _attempt_at(

@@ -174,8 +174,8 @@ class Registrar:
 
     def _look_for_the_silent(self) -> None:
         now, asked_at = self.clock.now(), clock.monotonic()
-        # What it hears was so after it asked; and who is silent was it before: however long that
-        # takes, nobody is taken for dead for it.
+        # Judged as of the question, and noted as of the answer: however long that takes to come,
+        # nobody is taken for dead for it.
         self._silence.note(self.engine.last_heartbeats(), at=clock.monotonic())
         if self.may_judge_others:
             silence, lease = self._silence, self.lease

@@ -7,11 +7,12 @@ from benchmarks.rivals.rival import Rival, Variant
 from benchmarks.rivals.stores import PostgreSQL
 
 WORKER = ("python", "-m", "django", "worker")
+REMAINING = "SELECT count(*) FROM django_dbq_job WHERE state <> 'COMPLETE'"
 
 RIVAL = Rival(
     name="django-db-queue 4",
     requirements=("Django==6.1.3", "psycopg[binary]==3.3.9"),
-    store=PostgreSQL("SELECT count(*) FROM django_dbq_job WHERE state <> 'COMPLETE'"),
+    store=PostgreSQL(REMAINING),
     keeps_jobs=True,
     source="docs/reliability.md",
     is_ours=True,

@@ -9,7 +9,7 @@ from benchmarks.rivals.stores import SQLite
 RIVAL = Rival(
     name="django-db-queue 4 on SQLite",
     requirements=ours.RIVAL.requirements,
-    store=SQLite("SELECT count(*) FROM django_dbq_job WHERE state <> 'COMPLETE'"),
+    store=SQLite(ours.REMAINING),
     keeps_jobs=True,
     source="docs/reliability.md",
     environment={**ours.RIVAL.environment, "ON_SQLITE": "1"},
